@@ -1,0 +1,216 @@
+"""What can happen: the events that go into `fcgipm.core.engine.Engine.step`.
+
+Events are in the past tense and frozen.  What comes back is in `fcgipm.core.commands`.
+Facts that the keeper observed carry the instant at which it did, because the manager may hear of them late.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NewType, TypeAlias
+
+from fcgipm.config.schema import Application, Change
+
+Instant = NewType("Instant", int)
+"""A point in time: nanoseconds of the monotonic clock."""
+
+InstanceId = NewType("InstanceId", int)
+"""The number of an instance (``blog/12``), never used again while the daemon lives."""
+
+
+class Readiness(enum.Enum):
+    """How it was seen that an instance is ready."""
+
+    ACCEPTING = "accepting"
+    """It waits in accept, poll, select or epoll for its listener."""
+    SERVING = "serving"
+    """It already holds an accepted connection."""
+    ASSUMED = "assumed"
+    """It slept in something else for the whole ready-timeout."""
+
+
+class Refusal(enum.Enum):
+    """Why a verified kill was not done."""
+
+    BUSY = "busy"
+    """The instance holds an accepted connection."""
+    QUEUE = "queue"
+    """It is the last one on an unpublished listener where connections still wait."""
+    UNSTOPPABLE = "unstoppable"
+    """Its processes could not be frozen in time (a vfork in flight)."""
+    LOCK = "lock"
+    """One of its processes holds a file lock that others wait for."""
+    GONE = "gone"
+    """It ended meanwhile; its end is told by `Exited`."""
+
+
+class Removal(enum.Enum):
+    """How an instance was removed."""
+
+    KILLED = "killed"
+    """Verified idle, then killed."""
+    ASKED = "asked"
+    """Nothing can reach it any more, and it was sent its stop signal; the next order kills it."""
+    CUT = "cut"
+    """Killed although it may have been serving."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawned:
+    """The instance was exec'd."""
+
+    instance: InstanceId
+    pid: int
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpawnFailed:
+    """The instance could not be exec'd; *step* and *error* say where and why."""
+
+    instance: InstanceId
+    step: str
+    error: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BecameReady:
+    """The instance accepts connections."""
+
+    instance: InstanceId
+    how: Readiness
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited:
+    """The instance ended: by itself with *code*, or by *signal*; neither is known of one that was not our child."""
+
+    instance: InstanceId
+    code: int | None
+    signal: int | None
+    dumped: bool
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """A `Retire` was carried out; `Exited` follows.  *connections* is how many were cut."""
+
+    instance: InstanceId
+    how: Removal
+    connections: int
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovalRefused:
+    """A `Retire` was not carried out, nothing was lost, and the instance goes on."""
+
+    instance: InstanceId
+    why: Refusal
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """The listener of *generation* is the public one of *app* now."""
+
+    app: str
+    generation: int
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishFailed:
+    """The listener of *generation* could not be made or published; the old one still is."""
+
+    app: str
+    generation: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SomebodyWaits:
+    """A connection waits at a listener of *app* that has no instance."""
+
+    app: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramChanged:
+    """The program file of *app* was replaced or rewritten."""
+
+    app: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationApplied:
+    """A new configuration holds; *changes* is the most far-reaching change of each app whose definition differs."""
+
+    applications: Mapping[str, Application]
+    changes: Mapping[str, Change]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRequested:
+    """An operator wants *app* to run."""
+
+    app: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRequested:
+    """An operator wants *app* not to run."""
+
+    app: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartRequested:
+    """An operator wants every instance of *app* replaced, the replacement first."""
+
+    app: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleRequested:
+    """An operator wants *processes* instances of *app*; None: as many as configured."""
+
+    app: str
+    processes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutdownRequested:
+    """The daemon is to end when its instances have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """Nothing happened but time."""
+
+
+Event: TypeAlias = (
+    Spawned
+    | SpawnFailed
+    | BecameReady
+    | Exited
+    | Removed
+    | RemovalRefused
+    | Published
+    | PublishFailed
+    | SomebodyWaits
+    | ProgramChanged
+    | ConfigurationApplied
+    | StartRequested
+    | StopRequested
+    | RestartRequested
+    | ScaleRequested
+    | ShutdownRequested
+    | Tick
+)

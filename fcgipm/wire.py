@@ -1,0 +1,481 @@
+"""The messages between keeper and manager, and the channel that carries them.
+
+A channel is one end of a SOCK_SEQPACKET pair, non-blocking at both ends.  A message is JSON, at most `PIECE` bytes
+on the wire; a larger one travels in numbered pieces.  Descriptors travel with a message, at most `MAX_DESCRIPTORS`
+of them.  What arrives is typed and bounded, or ends the connection (`WireError`).
+
+The keeper obeys the `Order` messages and nothing else: the list is closed, and a test holds it.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeAlias, TypeVar, get_args
+
+from fcgipm.codec import from_json, to_json
+
+PIECE: Final = 32 * 1024
+"""Bytes of one packet: far below the kernel's limit for a SEQPACKET message (208 KiB by default)."""
+MAX_DESCRIPTORS: Final = 64
+"""Descriptors sent with one packet; the kernel's limit is 253."""
+MAX_BACKLOG: Final = 8 * 1024 * 1024
+"""Bytes that may wait to be sent.  More: the reader is stale (`BacklogFull`)."""
+MAX_MESSAGE: Final = 16 * 1024 * 1024
+"""Bytes of a message put together from pieces."""
+
+
+class WireError(Exception):
+    """What arrived is not a message; the connection is of no use any more."""
+
+
+class WireClosed(WireError):
+    """The other end is gone."""
+
+
+class BacklogFull(WireError):
+    """The other end has not read for too long."""
+
+
+# ── what the keeper tells ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceFact:
+    """An instance that lives while a manager is started; *pid* and *state* as the keeper knows them."""
+
+    instance: int
+    app: str
+    generation: int
+    pid: int
+    ready: str | None
+    """How it was seen to be ready (`Readiness`), None while it is starting."""
+    asked: bool
+    """Whether it was already sent its stop signal."""
+    started_at: int
+    ready_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerFact:
+    """A listener that the keeper holds."""
+
+    app: str
+    generation: int
+    address: str
+    """``unix:/public/path`` or ``tcp:HOST:PORT``."""
+    bound: str
+    """The name the kernel knows it by: the private path, or the same as *address* for TCP."""
+    published: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definitions:
+    """The configuration without the values of the environment, as JSON of the classes in `config.schema`."""
+
+    daemon: Mapping[str, Any]
+    applications: tuple[Mapping[str, Any], ...]
+    externals: tuple[Mapping[str, Any], ...]
+    access: Mapping[str, str]
+    """Who may use the control socket: str(uid) or ``%GID`` -> ``admin`` or ``read``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All that a new manager needs; `Handed` messages with the descriptors follow, then `Begun`."""
+
+    version: str
+    pid: int
+    started_at: int
+    """Monotonic nanoseconds."""
+    started_unix: float
+    """Seconds since 1970, for people."""
+    definitions: Definitions
+    instances: tuple[InstanceFact, ...]
+    listeners: tuple[ListenerFact, ...]
+    notes: Mapping[str, str]
+    next_instance: int
+    shutting_down: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handed:
+    """Descriptors: ``control``, ``metrics``, ``log`` (one each), or ``pipes`` of an instance (stdout, stderr)."""
+
+    what: str
+    instance: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """The snapshot is complete."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawned:
+    """As `core.events.Spawned`; carries the read ends of stdout and stderr."""
+
+    instance: int
+    pid: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpawnFailed:
+    """As `core.events.SpawnFailed`."""
+
+    instance: int
+    step: str
+    error: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BecameReady:
+    """As `core.events.BecameReady`."""
+
+    instance: int
+    how: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited:
+    """As `core.events.Exited`."""
+
+    instance: int
+    code: int | None
+    signal: int | None
+    dumped: bool
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """As `core.events.Removed`."""
+
+    instance: int
+    how: str
+    connections: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovalRefused:
+    """As `core.events.RemovalRefused`."""
+
+    instance: int
+    why: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """As `core.events.Published`, with the listener as it is now."""
+
+    listener: ListenerFact
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishFailed:
+    """As `core.events.PublishFailed`."""
+
+    app: str
+    generation: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SomebodyWaits:
+    """As `core.events.SomebodyWaits`."""
+
+    app: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramChanged:
+    """As `core.events.ProgramChanged`."""
+
+    app: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signalled:
+    """The daemon got a signal: ``TERM`` (stop), ``HUP`` (apply) or ``USR1`` (re-open logs)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedKey:
+    """One difference that an apply found; *effect* is a `config.schema.Change`, or ``added`` / ``removed``."""
+
+    app: str | None
+    key: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """The answer to `Apply`: *problems* (then nothing was changed), or what changed and the new definitions."""
+
+    request: int
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    changes: tuple[ChangedKey, ...]
+    definitions: Definitions | None
+    listeners: tuple[ListenerFact, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denied:
+    """An order was refused by the keeper's own checks: a bug in the manager, or somebody who has captured it."""
+
+    order: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """The manager did not read an instance's output, so the keeper threw away *bytes* of it."""
+
+    instance: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """Something that the keeper noticed and has logged; *level* is a word of log-level."""
+
+    level: str
+    topic: str
+    app: str | None
+    text: str
+
+
+Report: TypeAlias = (
+    Snapshot
+    | Handed
+    | Begun
+    | Spawned
+    | SpawnFailed
+    | BecameReady
+    | Exited
+    | Removed
+    | RemovalRefused
+    | Published
+    | PublishFailed
+    | SomebodyWaits
+    | ProgramChanged
+    | Signalled
+    | Applied
+    | Denied
+    | Drained
+    | Told
+)
+
+# ── what the manager orders ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawn:
+    """As `core.commands.Spawn`."""
+
+    instance: int
+    app: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retire:
+    """As `core.commands.Retire`."""
+
+    instance: int
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """As `core.commands.Publish`."""
+
+    app: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apply:
+    """Read the configuration again; answered by `Applied` with the same *request*."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """As `core.commands.Note`."""
+
+    app: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shutdown:
+    """As `core.commands.Shutdown`."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """The manager has dealt with the first *count* reports since its snapshot.  Not an order: a sign of life."""
+
+    count: int
+
+
+Order: TypeAlias = Spawn | Retire | Publish | Apply | Note | Shutdown | Heard
+
+MAX_NOTE: Final = 8 * 1024
+"""Bytes of one note."""
+
+_REPORTS: Final[Mapping[str, type[Any]]] = {kind.__name__: kind for kind in get_args(Report)}
+_ORDERS: Final[Mapping[str, type[Any]]] = {kind.__name__: kind for kind in get_args(Order)}
+
+MessageT = TypeVar("MessageT")
+
+_MORE: Final = b"+"
+_LAST: Final = b"."
+_ANCILLARY: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+
+
+class Channel(Generic[MessageT]):
+    """One end of the wire: sends one family of messages and receives the other, never blocking.
+
+    The owner registers `fileno()` with its loop: readable means call `receive`, writable (while `backlog` is not
+    empty) means call `flush`.
+    """
+
+    def __init__(self, sock: socket.socket, expects: Mapping[str, type[MessageT]]) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._expects = expects
+        self._outgoing: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        self.backlog = 0
+        """Bytes that wait to be sent."""
+        self._pieces: list[bytes] = []
+        self._descriptors: list[int] = []
+
+    def fileno(self) -> int:
+        """Return the descriptor to watch."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Close the socket and every descriptor that waits to be sent or was received and not handed out."""
+        for _, descriptors in self._outgoing:
+            _close_all(descriptors)
+        _close_all(self._descriptors)
+        self._outgoing.clear()
+        self._descriptors.clear()
+        self._pieces.clear()
+        self.backlog = 0
+        self._sock.close()
+
+    def send(self, message: object, descriptors: Sequence[int] = ()) -> None:
+        """Queue *message* and send what can be sent now; *descriptors* are duplicated and stay the caller's.
+
+        Raises `BacklogFull` where the other end has not read for too long, `WireClosed` where it is gone.
+        """
+        if len(descriptors) > MAX_DESCRIPTORS:
+            error = f"{len(descriptors)} descriptors do not fit into one message"
+            raise ValueError(error)
+        text = json.dumps([type(message).__name__, to_json(message)], separators=(",", ":")).encode()
+        if self.backlog + len(text) > MAX_BACKLOG:
+            error = f"{self.backlog} bytes wait to be read"
+            raise BacklogFull(error)
+        chunks = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
+        for chunk in chunks[:-1]:
+            self._outgoing.append((_MORE + chunk, ()))
+        self._outgoing.append((_LAST + chunks[-1], tuple(os.dup(number) for number in descriptors)))
+        self.backlog += len(text)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the other end takes now; raise `WireClosed` where it is gone."""
+        while self._outgoing:
+            packet, descriptors = self._outgoing[0]
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+            try:
+                self._sock.sendmsg([packet], ancillary, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise WireClosed(str(error)) from error
+            self._outgoing.popleft()
+            self.backlog -= len(packet) - 1
+            _close_all(descriptors)
+
+    def receive(self, limit: int = 64) -> Iterator[tuple[MessageT, list[int]]]:
+        """Yield the messages that have come, with their descriptors (close-on-exec, the caller's to close).
+
+        At most *limit* packets are read, so that one busy end does not starve its reader's other work.  Raises
+        `WireClosed` at the end of the stream and `WireError` for what is not a message.
+        """
+        for _ in range(limit):
+            try:
+                packet, ancillary, flags, _ = self._sock.recvmsg(PIECE + 1, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise WireClosed(str(error)) from error
+            self._keep_descriptors(ancillary)
+            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+                error_text = "a message was cut short"
+                raise WireError(error_text)
+            if not packet:
+                error_text = "the other end has closed"
+                raise WireClosed(error_text)
+            if packet[:1] == _MORE:
+                self._pieces.append(packet[1:])
+                if len(self._pieces) * PIECE > MAX_MESSAGE:
+                    error_text = f"a message is longer than {MAX_MESSAGE} bytes"
+                    raise WireError(error_text)
+                continue
+            text = b"".join([*self._pieces, packet[1:]])
+            self._pieces.clear()
+            message = self._decode(text)
+            descriptors, self._descriptors = self._descriptors, []
+            yield message, descriptors
+
+    def _keep_descriptors(self, ancillary: list[tuple[int, int, bytes]]) -> None:
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                numbers = array.array("i")
+                numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
+                self._descriptors.extend(numbers)
+
+    def _decode(self, text: bytes) -> MessageT:
+        try:
+            name, body = json.loads(text)
+            return from_json(self._expects[name], body)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise WireError(f"not a message: {error!r}") from error
+
+
+def keeper_end(sock: socket.socket) -> Channel[Order]:
+    """Return the keeper's end: it sends `Report` and receives `Order`."""
+    return Channel(sock, _ORDERS)
+
+
+def manager_end(sock: socket.socket) -> Channel[Report]:
+    """Return the manager's end: it sends `Order` and receives `Report`."""
+    return Channel(sock, _REPORTS)
+
+
+def _close_all(descriptors: Sequence[int]) -> None:
+    for number in descriptors:
+        os.close(number)
