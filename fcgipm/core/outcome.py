@@ -1,0 +1,84 @@
+"""Whether what an operator asked for has come about: `judge` compares two pictures of an application."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from fcgipm.core.view import AppState, AppView
+
+
+class Verdict(enum.Enum):
+    """How far an operation is."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A verdict, and one sentence for the operator."""
+
+    state: Verdict
+    text: str
+
+
+_TROUBLE = {AppState.BACKOFF, AppState.FAILED}
+
+
+def judge(verb: str, before: AppView, now: AppView | None) -> Outcome:
+    """Return how far *verb* (start, stop, restart, scale) has come.
+
+    *before* is the application when the verb was given, *now* as it is; None where it was removed since.
+    """
+    if now is None:
+        return Outcome(state=Verdict.FAILED, text=f"{before.name}: removed from the configuration meanwhile")
+    if verb == "stop":
+        return _stopped(before, now)
+    if now.state in _TROUBLE:
+        return Outcome(state=Verdict.FAILED, text=f"{now.name}: {now.reason}")
+    if verb == "start":
+        return _started(now)
+    if verb == "restart":
+        return _restarted(before, now)
+    return _scaled(now)
+
+
+def _instances(count: int) -> str:
+    return f"{count} instance" if count == 1 else f"{count} instances"
+
+
+def _cut(before: AppView, now: AppView) -> str:
+    cut = now.cut - before.cut
+    return f"; {cut} requests were cut after stop-timeout" if cut else ""
+
+
+def _stopped(before: AppView, now: AppView) -> Outcome:
+    if now.state is not AppState.STOPPED or now.instances:
+        return Outcome(state=Verdict.PENDING, text=f"{now.name}: {_instances(len(now.instances))} still there")
+    return Outcome(state=Verdict.DONE, text=f"{now.name}: stopped{_cut(before, now)}")
+
+
+def _started(now: AppView) -> Outcome:
+    if now.state is AppState.RUNNING:
+        return Outcome(state=Verdict.DONE, text=f"{now.name}: running, {now.ready} of {_instances(now.wanted)} ready")
+    return Outcome(state=Verdict.PENDING, text=f"{now.name}: {now.reason or now.state.value}")
+
+
+def _restarted(before: AppView, now: AppView) -> Outcome:
+    if now.abandoned > before.abandoned:
+        return Outcome(state=Verdict.FAILED, text=f"{now.name}: {now.reason}")
+    old = [instance for instance in now.instances if instance.generation < now.generation]
+    if now.generation > before.generation and not old and now.ready >= 1:
+        text = f"{now.name}: restarted, {now.ready} of {_instances(now.wanted)} ready{_cut(before, now)}"
+        return Outcome(state=Verdict.DONE, text=text)
+    return Outcome(state=Verdict.PENDING, text=f"{now.name}: {now.reason or 'the replacement is not finished'}")
+
+
+def _scaled(now: AppView) -> Outcome:
+    if now.state is AppState.STOPPED:
+        return Outcome(state=Verdict.DONE, text=f"{now.name}: is stopped; {now.wanted} from its next start on")
+    if now.ready == now.wanted and len(now.instances) == now.ready:
+        return Outcome(state=Verdict.DONE, text=f"{now.name}: {_instances(now.ready)}")
+    return Outcome(state=Verdict.PENDING, text=f"{now.name}: {now.ready} of {_instances(now.wanted)} ready")
