@@ -1,0 +1,96 @@
+"""Processes held by a descriptor: what is done to one can never hit another that got its number."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+from dataclasses import dataclass
+from typing import Final
+
+_SYS_PIDFD_GETFD: Final = 438
+"""The same number on every architecture."""
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_PR_SET_CHILD_SUBREAPER: Final = 36
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a child ended: by itself with *code*, or by *signal*."""
+
+    code: int | None
+    signal: int | None
+    dumped: bool
+
+
+def open_process(pid: int) -> int:
+    """Return a new descriptor of process *pid* (close-on-exec); raise ProcessLookupError where there is none."""
+    return os.pidfd_open(pid)
+
+
+def send(pidfd: int, number: int) -> bool:
+    """Send signal *number*; return False if the process has ended already.  Raises PermissionError."""
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def has_ended(pidfd: int) -> bool:
+    """Return whether the process has ended (it may still be waited for)."""
+    return wait_end(pidfd, 0)
+
+
+def wait_end(pidfd: int, milliseconds: int) -> bool:
+    """Wait at most *milliseconds* for the end of the process; return whether it has ended."""
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    return bool(poller.poll(milliseconds))
+
+
+def reap(pidfd: int, *, block: bool = False) -> Ended | None:
+    """Collect the end of a child; None while it lives.
+
+    Stops are not ends: only WEXITED is asked for.  Raises ChildProcessError for a process that is not our child.
+    """
+    result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | (0 if block else os.WNOHANG))
+    if result is None:
+        return None
+    if result.si_code == os.CLD_EXITED:
+        return Ended(result.si_status, None, dumped=False)
+    return Ended(None, result.si_status, dumped=result.si_code == os.CLD_DUMPED)
+
+
+def take_descriptor(pidfd: int, number: int) -> int:
+    """Return a copy (close-on-exec) of descriptor *number* of the process.
+
+    It shares the open file description: flags set on it are set for the process too.  Raises OSError: EPERM where
+    the rights to trace the process are missing, EBADF where it has no such descriptor, ESRCH where it has ended.
+    """
+    result = int(_libc.syscall(_SYS_PIDFD_GETFD, pidfd, number, 0))
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def forbid_new_privileges() -> None:
+    """Make exec of setuid programs give this process, and its children, no rights; for ever."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def become_subreaper() -> None:
+    """Make this process the parent of its descendants whose own parents have ended."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    arguments = [ctypes.c_ulong(number) for number in (value, 0, 0, 0)]
+    if _libc.prctl(option, *arguments) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))

@@ -1,0 +1,190 @@
+"""What /proc tells about processes, typed.
+
+Every function may raise ProcessLookupError or FileNotFoundError for a process that has ended, and PermissionError
+where the kernel refuses: looking into descriptors needs the right to trace the process.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+_PIECE: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """One line of /proc/PID/stat: *state* is a letter (R S D T t Z X), *started* the start time in clock ticks."""
+
+    pid: int
+    state: str
+    parent: int
+    session: int
+    started: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The system call that a task is blocked in: its number and its six arguments."""
+
+    number: int
+    arguments: tuple[int, ...]
+
+
+def read(path: str) -> bytes:
+    """Return the whole content of a file in /proc."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pieces = []
+        while piece := os.read(descriptor, _PIECE):
+            pieces.append(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(descriptor)
+
+
+def status_bits(*names: bytes) -> int:
+    """Return the signal masks *names* (``SigIgn``) of this process, or-ed together: bit 0 is signal 1."""
+    bits = 0
+    for line in read("/proc/self/status").split(b"\n"):
+        name, _, value = line.partition(b":")
+        if name in names:
+            bits |= int(value, 16)
+    return bits
+
+
+def pids() -> list[int]:
+    """Return the numbers of all processes that can be seen."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def stat(pid: int) -> Stat:
+    """Return what /proc says about process *pid*."""
+    return _parsed(pid, read(f"/proc/{pid}/stat"))
+
+
+def processes() -> Iterator[Stat]:
+    """Yield all processes that can be seen; what ends meanwhile is left out."""
+    for pid in pids():
+        try:
+            found = stat(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        yield found
+
+
+def tasks(pid: int) -> list[int]:
+    """Return the numbers of the threads of process *pid*."""
+    return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+
+
+def task_state(pid: int, task: int) -> str:
+    """Return the state letter of one thread."""
+    return _parsed(task, read(f"/proc/{pid}/task/{task}/stat")).state
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    """Return the open descriptors of process *pid* and what they are: ``socket:[4711]``."""
+    directory = f"/proc/{pid}/fd"
+    found = {}
+    for name in os.listdir(directory):
+        try:
+            found[int(name)] = os.readlink(f"{directory}/{name}")
+        except FileNotFoundError:
+            continue  # closed meanwhile
+    return found
+
+
+def descriptor(pid: int, number: int) -> str | None:
+    """Return what descriptor *number* of process *pid* is; None where it has none."""
+    try:
+        return os.readlink(f"/proc/{pid}/fd/{number}")
+    except FileNotFoundError:
+        return None
+
+
+def socket_inode(link: str | None) -> int | None:
+    """Return the inode of a socket's link ``socket:[4711]``; None for anything else."""
+    if link is None or not link.startswith("socket:["):
+        return None
+    return int(link[8:-1])
+
+
+def watched_for_input(pid: int, number: int) -> set[int]:
+    """Return the inodes that the epoll descriptor *number* watches for EPOLLIN."""
+    found = set()
+    for line in read(f"/proc/{pid}/fdinfo/{number}").split(b"\n"):
+        if line.startswith(b"tfd:"):
+            words = line.replace(b":", b": ").split()
+            fields = dict(zip(words[::2], words[1::2], strict=False))
+            if int(fields[b"events:"], 16) & 1:
+                found.add(int(fields[b"ino:"], 16))
+    return found
+
+
+def call(pid: int, task: int) -> Call | None:
+    """Return the call that a thread is blocked in; None where it runs or is outside any call."""
+    words = read(f"/proc/{pid}/task/{task}/syscall").split()
+    if len(words) < 7 or words[0].startswith(b"-"):
+        return None
+    return Call(int(words[0]), tuple(int(word, 16) for word in words[1:7]))
+
+
+def memory(pid: int, address: int, length: int) -> bytes:
+    """Return *length* bytes at *address* of process *pid*; raise OSError (EIO) where nothing is."""
+    handle = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(handle, length, address)
+    finally:
+        os.close(handle)
+
+
+def polled_for_input(pid: int, address: int, count: int) -> set[int]:
+    """Return the descriptors that an array of *count* pollfd structures names with POLLIN."""
+    raw = memory(pid, address, 8 * count)
+    return {number for number, events, _ in struct.iter_unpack("=ihh", raw[: len(raw) & ~7]) if events & 1}
+
+
+def selected(pid: int, address: int, count: int) -> set[int]:
+    """Return the descriptors below *count* that are in the fd_set at *address*."""
+    if not address:
+        return set()
+    bits = int.from_bytes(memory(pid, address, (count + 7) // 8), "little")
+    return {number for number in range(count) if bits >> number & 1}
+
+
+def lock_holders() -> set[int]:
+    """Return the processes that hold a file lock which others wait for."""
+    holders: dict[bytes, int] = {}
+    wanted = set()
+    for line in read("/proc/locks").split(b"\n"):
+        words = line.split()
+        if not words:
+            continue
+        if words[1] == b"->":
+            wanted.add(words[0])
+        else:
+            holders[words[0]] = int(words[4])
+    return {holders[lock] for lock in wanted if lock in holders}
+
+
+def holders_of(inode: int, number: int = 0) -> list[int]:
+    """Return the processes whose descriptor *number* is the socket *inode*, as far as they can be looked into."""
+    link = f"socket:[{inode}]"
+    found = []
+    for pid in pids():
+        try:
+            if os.readlink(f"/proc/{pid}/fd/{number}") == link:
+                found.append(pid)
+        except OSError:
+            continue
+    return found
+
+
+def _parsed(pid: int, line: bytes) -> Stat:
+    # The name, in parentheses, may contain anything, parentheses and line feeds too.
+    words = line[line.rindex(b")") + 2 :].split()
+    return Stat(pid, chr(words[0][0]), int(words[1]), int(words[3]), int(words[19]))
