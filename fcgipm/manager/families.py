@@ -1,0 +1,179 @@
+"""The metrics, once: the collector and docs/metrics.md are made from `FAMILIES`.
+
+``python -m fcgipm.manager.families`` prints the page.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+from fcgipm.core.events import Removal
+from fcgipm.core.view import AppState
+
+
+class Type(enum.Enum):
+    """The types of the exposition format that are in use here."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    HISTOGRAM = "histogram"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One metric: its *name* without the prefix, with ``_total`` or ``_info`` where its type has that."""
+
+    name: str
+    type: Type
+    help: str
+    labels: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    """The values that its last label always has, from 0 on; others may be added to a counter."""
+    notes: str = ""
+    """For the documentation only."""
+
+
+PREFIX: Final = "fcgipm_"
+
+BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the start-up histogram in seconds: a C program is ready in 5 ms, a large framework in 10 s."""
+
+APP_STATES: Final = tuple(state.value for state in AppState)
+INSTANCE_STATES: Final = ("starting", "ready", "retiring")
+PROCESSES: Final = ("keeper", "manager")
+
+FAMILIES: Final = {
+    family.name: family
+    for family in (
+        Family(
+            name="build_info", type=Type.INFO, labels=("version", "python"),
+            help="Version of fcgipm and of the Python that runs it.",
+        ),
+        Family(name="start_time_seconds", type=Type.GAUGE, help="When the daemon was started, in seconds since 1970."),
+        Family(
+            name="config_last_reload_successful", type=Type.GAUGE,
+            help="Whether the configuration was good when it was read last.",
+        ),
+        Family(
+            name="config_last_reload_success_timestamp_seconds", type=Type.GAUGE,
+            help="When a good configuration was read last, in seconds since 1970.",
+        ),
+        Family(
+            name="process_cpu_seconds_total", type=Type.COUNTER, labels=("process",), values=PROCESSES,
+            help="Processor time of fcgipm's own processes.",
+            notes="The keeper's without that of the instances, which are its children.",
+        ),
+        Family(
+            name="process_resident_memory_bytes", type=Type.GAUGE, labels=("process",), values=PROCESSES,
+            help="Resident memory of fcgipm's own processes.",
+        ),
+        Family(
+            name="app_state", type=Type.GAUGE, labels=("app", "state"), values=APP_STATES,
+            help="1 for the state that the application is in, 0 for the others.",
+        ),
+        Family(
+            name="instances", type=Type.GAUGE, labels=("app", "state"), values=INSTANCE_STATES,
+            help="Instances of the application by their state.",
+        ),
+        Family(
+            name="instances_limit", type=Type.GAUGE, labels=("app",),
+            help="How many instances the application may have.",
+        ),
+        Family(
+            name="instances_busy", type=Type.GAUGE, labels=("app",),
+            help="Connections that instances have accepted and not closed.",
+            notes="Read from the kernel at the scrape. Absent where it cannot be known.",
+        ),
+        Family(
+            name="listen_queue_connections", type=Type.GAUGE, labels=("app",),
+            help="Connections that wait to be accepted.",
+            notes="Read from the kernel at the scrape, Unix sockets included. "
+            "More than the limit means that visitors are being refused.",
+        ),
+        Family(
+            name="listen_queue_limit_connections", type=Type.GAUGE, labels=("app",),
+            help="How many connections may wait.",
+        ),
+        Family(
+            name="spawns_total", type=Type.COUNTER, labels=("app", "reason"),
+            help="Instances that were started, by reason.",
+        ),
+        Family(
+            name="spawn_denied_total", type=Type.COUNTER, labels=("app", "reason"),
+            help="Starts that were refused or put off, by reason.",
+            notes="Counted once for each change of the reason, as it is logged.",
+        ),
+        Family(
+            name="exits_total", type=Type.COUNTER, labels=("app", "reason"),
+            help="Instances that ended, by reason.",
+        ),
+        Family(
+            name="retirements_total", type=Type.COUNTER, labels=("app", "result"),
+            values=tuple(how.value for how in Removal),
+            help="Instances that were removed, by how that was done.",
+            notes="killed: found idle, then killed. asked: sent its stop signal, when nothing could reach it any more. "
+            "cut: killed although it may have been serving.",
+        ),
+        Family(
+            name="connections_cut_total", type=Type.COUNTER, labels=("app",),
+            help="Connections that were cut because an instance had to go before it had answered.",
+        ),
+        Family(
+            name="instance_startup_seconds", type=Type.HISTOGRAM, labels=("app",),
+            help="Time from the start of an instance until it was ready.",
+        ),
+        Family(
+            name="instance_cpu_seconds_total", type=Type.COUNTER, labels=("app",),
+            help="Processor time of the application's instances, ended ones included.",
+            notes="What an instance used after the last scrape before its end is lost.",
+        ),
+        Family(
+            name="instance_resident_memory_bytes", type=Type.GAUGE, labels=("app",),
+            help="Resident memory of the application's instances.",
+            notes="Memory that processes share is counted for each. Absent where /proc is hidden from the manager.",
+        ),
+        Family(
+            name="backoff_seconds", type=Type.GAUGE, labels=("app",),
+            help="Time until the next start is tried, 0 outside of a back-off.",
+        ),
+        Family(
+            name="output_dropped_bytes_total", type=Type.COUNTER, labels=("app",),
+            help="Bytes of the instances' output that were thrown away because nobody could read them in time.",
+        ),
+        Family(
+            name="external_reachable", type=Type.GAUGE, labels=("app",),
+            help="Whether an application that is managed elsewhere could be connected to.",
+        ),
+    )
+}  # fmt: skip
+"""All families by name, in the order of the exposition."""
+
+
+def document() -> str:
+    """Return docs/metrics.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "Served at `/metrics` on `metrics-listen` and on the control socket, and printed by `fcgipmctl metrics`.",
+        "Names begin with `fcgipm_`. Everything is read when it is asked for. Counters begin at 0 with the manager:",
+        "where it was replaced, they start again, which `rate()` and `increase()` take as a reset.",
+        "No label holds a process id.",
+        "",
+        "| name | type | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    for family in FAMILIES.values():
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        if family.values:
+            labels += f" ({', '.join(family.values)})"
+        meaning = " ".join(filter(None, (family.help, family.notes)))
+        lines.append(f"| `{PREFIX}{family.name}` | {family.type.value} | {labels} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())

@@ -1,0 +1,155 @@
+"""What has happened so far, counted: the metrics that only grow."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from fcgipm import wire
+from fcgipm.core.commands import Tell, Topic
+from fcgipm.core.events import InstanceId
+from fcgipm.manager.families import BUCKETS, FAMILIES
+from fcgipm.manager.usage import Usage
+
+_COUNTED = {
+    Topic.INSTANCE_STARTED: "spawns_total",
+    Topic.START_FAILED: "spawns_total",
+    Topic.START_DENIED: "spawn_denied_total",
+    Topic.INSTANCE_ENDED: "exits_total",
+    Topic.INSTANCE_REMOVED: "retirements_total",
+}
+"""Which message is counted by which metric, under the message's reason."""
+
+
+@dataclass(slots=True)
+class Histogram:
+    """How long things took: *counts* for each of `BUCKETS` and one for what took longer, and the *sum* in seconds."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    sum: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one observation."""
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        self.sum += seconds
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Return (upper bound, how many took at most so long) for each bucket, the last one ``+Inf``."""
+        total = 0
+        buckets: list[tuple[str, float]] = []
+        for bound, count in zip((*map(str, BUCKETS), "+Inf"), self.counts, strict=True):
+            total += count
+            buckets.append((bound, total))
+        return buckets
+
+
+class AppTally:
+    """The counters of one application."""
+
+    __slots__ = ("by_reason", "cpu_of_ended", "cut", "dropped", "startup")
+
+    def __init__(self) -> None:
+        self.by_reason: dict[str, Counter[str]] = {
+            name: Counter(dict.fromkeys(FAMILIES[name].values, 0)) for name in set(_COUNTED.values())
+        }
+        self.startup = Histogram()
+        self.cut = 0
+        self.dropped = 0
+        self.cpu_of_ended = 0.0
+
+
+class Tally:
+    """Counts what the core tells (`note`) and what the keeper reports (`note_report`)."""
+
+    def __init__(self) -> None:
+        self._apps: dict[str, AppTally] = {}
+        self._app_of: dict[InstanceId, str] = {}
+        self._spawned_at: dict[InstanceId, int] = {}
+        self._cpu: dict[InstanceId, float] = {}
+
+    def app(self, name: str) -> AppTally:
+        """Return the counters of application *name*, at zero where nothing was counted yet."""
+        found = self._apps.get(name)
+        if found is None:
+            found = self._apps[name] = AppTally()
+        return found
+
+    def keep_only(self, names: Collection[str]) -> None:
+        """Forget the applications that are not in *names*: they were removed from the configuration."""
+        for name in self._apps.keys() - set(names):
+            del self._apps[name]
+
+    def note_instance(self, instance: InstanceId, app: str) -> None:
+        """Remember which application *instance* is of; to be called for the living ones of a snapshot."""
+        self._app_of[instance] = app
+
+    def note(self, tell: Tell) -> None:
+        """Count one message of the core."""
+        if tell.app is None:
+            return
+        if tell.topic is Topic.INSTANCE_STARTED and tell.instance is not None:
+            self._app_of[tell.instance] = tell.app
+        name = _COUNTED.get(tell.topic)
+        if name is not None and tell.reason:
+            self.app(tell.app).by_reason[name][tell.reason] += 1
+
+    def note_report(self, report: wire.Report) -> None:
+        """Count one report of the keeper."""
+        match report:
+            case wire.Snapshot():
+                for fact in report.instances:
+                    self.note_instance(InstanceId(fact.instance), fact.app)
+            case wire.Spawned():
+                self._spawned_at[InstanceId(report.instance)] = report.at
+            case wire.BecameReady():
+                self._note_ready(InstanceId(report.instance), report.at)
+            case wire.Removed():
+                self._note_cut(InstanceId(report.instance), report.connections)
+            case wire.Drained():
+                self._note_dropped(InstanceId(report.instance), report.bytes)
+            case wire.Exited():
+                self._note_end(InstanceId(report.instance))
+            case _:
+                pass
+
+    def note_dropped(self, app: str, count: int) -> None:
+        """Count *count* bytes of *app*'s output that the manager threw away."""
+        self.app(app).dropped += count
+
+    def note_usage(self, instance: InstanceId, app: str, usage: Usage) -> None:
+        """Remember what *instance* has used so far; a counter never goes back, whatever /proc says."""
+        self._app_of[instance] = app
+        self._cpu[instance] = max(usage.cpu, self._cpu.get(instance, 0.0))
+
+    def cpu_seconds(self) -> Mapping[str, float]:
+        """Return the processor time of each application: of its ended instances and as last seen of the others."""
+        totals = {name: counted.cpu_of_ended for name, counted in self._apps.items()}
+        for instance, seconds in self._cpu.items():
+            app = self._app_of.get(instance)
+            if app is not None:
+                totals[app] = totals.get(app, 0.0) + seconds
+        return totals
+
+    def _note_ready(self, instance: InstanceId, at: int) -> None:
+        app, begun = self._app_of.get(instance), self._spawned_at.pop(instance, None)
+        if app is not None and begun is not None:
+            self.app(app).startup.add((at - begun) / 1e9)
+
+    def _note_cut(self, instance: InstanceId, connections: int) -> None:
+        app = self._app_of.get(instance)
+        if app is not None:
+            self.app(app).cut += connections
+
+    def _note_dropped(self, instance: InstanceId, count: int) -> None:
+        app = self._app_of.get(instance)
+        if app is not None:
+            self.note_dropped(app, count)
+
+    def _note_end(self, instance: InstanceId) -> None:
+        app = self._app_of.pop(instance, None)
+        self._spawned_at.pop(instance, None)
+        seconds = self._cpu.pop(instance, 0.0)
+        if app is not None:
+            self.app(app).cpu_of_ended += seconds
