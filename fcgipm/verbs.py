@@ -46,6 +46,15 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """An option of a verb with a value out of a list, such as --context."""
+
+    name: str
+    values: tuple[str, ...]
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verb:
     """One command."""
 
@@ -59,6 +68,7 @@ class Verb:
     last: Argument | None = None
     """A positional argument after them."""
     switches: tuple[Switch, ...] = ()
+    choices: tuple[Choice, ...] = ()
     waits: bool = False
     """Whether it waits for the outcome, unless --no-wait is given."""
 
@@ -104,10 +114,12 @@ VERBS: Final = {
             name="request", summary="send one FastCGI request and print the answer", method="POST",
             access=Access.ADMIN, apps=Apps.ONE,
             last=Argument(name="uri", metavar="URI", summary="path and query of the request, such as /ping?a=1"),
+            switches=(Switch(name="verbose", short="v", summary="show status, headers and stderr, too"),),
         ),
         Verb(
             name="snippet", summary="print configuration for a web server", method="GET", access=Access.READ,
             apps=Apps.OPTIONAL, first=Argument(name="server", metavar="SERVER", summary="nginx or lighttpd"),
+            choices=(Choice(name="context", values=("http", "server"), summary="only what belongs there (nginx)"),),
         ),
         Verb(name="metrics", summary="print the metrics", method="GET", access=Access.READ),
         Verb(
