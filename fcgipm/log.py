@@ -1,0 +1,350 @@
+"""Log lines, and where they go; keeper and manager write the same way.
+
+An `Entry` is one line with its time, severity, application and process.  A sink takes entries and never raises and
+never blocks for long: what cannot be written is dropped and counted, and the count is told once writing works again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import socket
+import stat
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+"""The words of log-level and their order."""
+MAX_LINE: Final = 8 * 1024
+"""Bytes of one line of an application; longer ones are split."""
+
+_PRIORITY: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3}
+"""The severities of syslog."""
+_FACILITY_DAEMON: Final = 3 << 3
+_DEV_LOG: Final = "/dev/log"
+_JOURNAL: Final = "/run/systemd/journal/socket"
+_PIPE_BUF: Final = 4096
+"""A pipe that poll calls writable takes as many bytes without blocking."""
+_CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_SINK_NAMES: Final = ("stderr", "syslog", "journal")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line: *time* is seconds since 1970, *app* and *pid* whom it is about, None for the daemon itself."""
+
+    time: float
+    level: str
+    text: str
+    app: str | None = None
+    pid: int | None = None
+
+
+def wall_clock() -> float:
+    """Return the time for people, in seconds since 1970; never for a decision."""
+    return datetime.now(UTC).timestamp()
+
+
+def escaped(text: str) -> str:
+    r"""Return *text* with every control character but the tab written as ``\x1b`` or ``\u2028``."""
+    return _CONTROL.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def timestamp(seconds: float) -> str:
+    """Return local time as RFC 3339 writes it, with milliseconds: ``2026-01-31T12:00:00.123+01:00``."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat(timespec="milliseconds")
+
+
+def _label(entry: Entry) -> str:
+    """Return whom the line is about: ``blog[4711]: ``."""
+    if entry.app is None:
+        return ""
+    return f"{entry.app}: " if entry.pid is None else f"{entry.app}[{entry.pid}]: "
+
+
+def format_line(entry: Entry, form: str) -> str:
+    """Return *entry* as one line without its line feed; *form* is ``text`` or ``json``."""
+    if form == "json":
+        fields = {"time": timestamp(entry.time), "level": entry.level, "app": entry.app, "pid": entry.pid}
+        known = {name: value for name, value in fields.items() if value is not None}
+        # ASCII only: json escapes every control character itself, and lone surrogates do no harm.
+        return json.dumps({**known, "text": entry.text})
+    return f"{timestamp(entry.time)} {entry.level} {_label(entry)}{escaped(entry.text)}"
+
+
+class LineSplitter:
+    r"""Cut a stream of bytes into lines of at most *limit* bytes; what is not UTF-8 is written as ``\xff``."""
+
+    def __init__(self, limit: int = MAX_LINE) -> None:
+        self._limit = limit
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[str]:
+        """Return the lines that are complete now, without their ends."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        pieces = [piece for line in lines for piece in self._pieces(line.removesuffix(b"\r"))]
+        while len(self._rest) > self._limit:
+            head, self._rest = self._cut(self._rest)
+            pieces.append(head)
+        return [piece.decode(errors="backslashreplace") for piece in pieces]
+
+    def end(self) -> list[str]:
+        """Return the last line if it had no end."""
+        rest, self._rest = self._rest, b""
+        return [piece.decode(errors="backslashreplace") for piece in self._pieces(rest)] if rest else []
+
+    def _pieces(self, line: bytes) -> list[bytes]:
+        pieces = []
+        while len(line) > self._limit:
+            head, line = self._cut(line)
+            pieces.append(head)
+        return [*pieces, line]
+
+    def _cut(self, line: bytes) -> tuple[bytes, bytes]:
+        """Cut *line* at the limit, or up to three bytes before so that no character is cut in two."""
+        at = self._limit
+        while at > max(self._limit - 3, 1) and line[at] & 0xC0 == 0x80:
+            at -= 1
+        return line[:at], line[at:]
+
+
+class Sink(Protocol):
+    """Where entries go."""
+
+    def write(self, entry: Entry, form: str) -> None:
+        """Write *entry* in *form*; never raise, never wait."""
+
+    def fileno(self) -> int:
+        """Return the descriptor behind it."""
+
+    def replace(self, descriptor: int) -> None:
+        """Go on with *descriptor*, which belongs to the sink from now on."""
+
+    def close(self) -> None:
+        """Close the descriptor."""
+
+
+def _poll_of(descriptor: int) -> select.poll | None:
+    """Return a poll object that waits for room; None for a regular file, which always has some."""
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return None
+    poller = select.poll()
+    poller.register(descriptor, select.POLLOUT)
+    return poller
+
+
+class FileSink:
+    """A file, a terminal or a pipe."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._lost = 0
+        self._cut = False
+        self._descriptor = descriptor
+        self._poll = _poll_of(descriptor)
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._descriptor
+
+    def replace(self, descriptor: int) -> None:
+        """Close the old descriptor, unless it is a standard one, and go on with this one."""
+        self.close()
+        self._descriptor = descriptor
+        self._poll = _poll_of(descriptor)
+
+    def close(self) -> None:
+        """Close the descriptor, unless it is a standard one."""
+        if self._descriptor > 2:
+            os.close(self._descriptor)
+
+    def write(self, entry: Entry, form: str) -> None:
+        """Write one line, or count it as lost where it cannot be written now."""
+        lines = []
+        if self._lost:
+            notice = Entry(entry.time, "warning", f"{self._lost} lines of this log could not be written and are lost")
+            lines.append(format_line(notice, form))
+        lines.append(format_line(entry, form))
+        # A line of which only a part could be written is ended first.
+        data = ("\n" * self._cut + "\n".join(lines) + "\n").encode(errors="backslashreplace")
+        done = self._put(data)
+        self._cut = 0 < done < len(data) or (done == 0 and self._cut)
+        self._lost = 0 if done == len(data) else self._lost + 1
+
+    def _put(self, data: bytes) -> int:
+        """Write what can be written without waiting; return how many bytes."""
+        done = 0
+        try:
+            while done < len(data):
+                # The descriptor may be shared with others who want it blocking, so its flags stay as they are.
+                if self._poll is not None and not self._poll.poll(0):
+                    break
+                done += os.write(self._descriptor, data[done : done + _PIPE_BUF] if self._poll else data[done:])
+        except OSError:
+            pass  # full disk, closed terminal: tried again with the next line
+        return done
+
+
+class _DatagramSink:
+    """One datagram for each entry; connected again by itself when the receiver was restarted."""
+
+    address: str
+
+    def __init__(self, sock: socket.socket | None = None) -> None:
+        self._socket = sock if sock is not None else self._connected()
+        self._lost = 0
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._socket.fileno()
+
+    def replace(self, descriptor: int) -> None:
+        """Close the old socket and go on with this one."""
+        self._socket.close()
+        self._socket = socket.socket(fileno=descriptor)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def write(self, entry: Entry, form: str) -> None:
+        """Send *entry*, or count it as lost where it cannot be sent now."""
+        if self._lost:
+            text = f"{self._lost} lines of this log could not be written and are lost"
+            if not self._send(self._datagram(Entry(entry.time, "warning", text), form)):
+                self._lost += 1
+                return
+            self._lost = 0
+        if not self._send(self._datagram(entry, form)):
+            self._lost += 1
+
+    def _send(self, data: bytes) -> bool:
+        for attempt in range(2):
+            try:
+                self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError:
+                if attempt or not self._connect_again():
+                    return False
+            else:
+                return True
+        return False
+
+    def _connect_again(self) -> bool:
+        try:
+            self._socket.connect(self.address)
+        except OSError:
+            return False
+        return True
+
+    def _connected(self) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            sock.connect(self.address)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def _datagram(self, entry: Entry, form: str) -> bytes:
+        raise NotImplementedError
+
+
+class SyslogSink(_DatagramSink):
+    """The system's log daemon, by RFC 3164 as everybody sends it to /dev/log."""
+
+    def __init__(self, sock: socket.socket | None = None, address: str = _DEV_LOG) -> None:
+        self.address = address
+        super().__init__(sock)
+
+    def _datagram(self, entry: Entry, form: str) -> bytes:
+        when = datetime.fromtimestamp(entry.time, UTC).astimezone()
+        text = format_line(entry, form) if form == "json" else _label(entry) + escaped(entry.text)
+        head = f"<{_FACILITY_DAEMON | _PRIORITY[entry.level]}>{_MONTHS[when.month - 1]} {when.day:2d} {when:%H:%M:%S}"
+        return f"{head} fcgipm[{os.getpid()}]: {text}".encode(errors="backslashreplace")
+
+
+class JournalSink(_DatagramSink):
+    """systemd's journal, by its native protocol: the application and its process are fields."""
+
+    def __init__(self, sock: socket.socket | None = None, address: str = _JOURNAL) -> None:
+        self.address = address
+        super().__init__(sock)
+
+    def _datagram(self, entry: Entry, form: str) -> bytes:
+        message = format_line(entry, form) if form == "json" else _label(entry) + escaped(entry.text)
+        fields = {
+            "MESSAGE": message,
+            "PRIORITY": str(_PRIORITY[entry.level]),
+            "SYSLOG_IDENTIFIER": "fcgipm",
+            "SYSLOG_FACILITY": "3",
+            "FCGIPM_APP": entry.app,
+            "FCGIPM_PID": None if entry.pid is None else str(entry.pid),
+        }
+        # Every value is on one line: `format_line` and `escaped` leave no line feed.
+        lines = [f"{name}={value}\n" for name, value in fields.items() if value is not None]
+        return "".join(lines).encode(errors="backslashreplace")
+
+
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+"""As RFC 3164 wants them in every locale."""
+
+
+def open_sink(target: str) -> Sink:
+    """Return the sink that the option ``log`` names: ``stderr``, ``syslog``, ``journal`` or a path; raise OSError."""
+    match target:
+        case "stderr":
+            return FileSink(2)
+        case "syslog":
+            return SyslogSink()
+        case "journal":
+            return JournalSink()
+        case _:
+            return FileSink(open_file(target))
+
+
+def open_file(path: str) -> int:
+    """Open a log file for appending, made with mode 0640 where it is missing; raise OSError."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, 0o640)
+
+
+def is_file(target: str) -> bool:
+    """Return whether the option ``log`` names a file."""
+    return target not in _SINK_NAMES
+
+
+def sink_on(target: str, descriptor: int) -> Sink:
+    """Return the sink of the option ``log`` on a *descriptor* that somebody else has opened."""
+    match target:
+        case "syslog":
+            return SyslogSink(socket.socket(fileno=descriptor))
+        case "journal":
+            return JournalSink(socket.socket(fileno=descriptor))
+        case _:
+            return FileSink(descriptor)
+
+
+class Logger:
+    """Entries that matter enough go to a sink; *level* and *form* may change while it is used."""
+
+    def __init__(self, sink: Sink, *, level: str = "info", form: str = "text") -> None:
+        self.sink = sink
+        self.level = level
+        self.form = form
+
+    def log(self, level: str, text: str, *, app: str | None = None, pid: int | None = None) -> None:
+        """Log *text* if *level* matters enough."""
+        if LEVELS[level] >= LEVELS[self.level]:
+            self.sink.write(Entry(wall_clock(), level, text, app, pid), self.form)
+
+    def write(self, entry: Entry) -> None:
+        """Log what an application wrote, whatever the level."""
+        self.sink.write(entry, self.form)
