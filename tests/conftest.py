@@ -16,7 +16,7 @@ from harness.daemon import Daemon
 from harness.leftovers import bound_sockets, end_all, holders
 from harness.waiting import until
 
-hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("ci", derandomize=True, database=None, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
