@@ -1,0 +1,52 @@
+"""Put the complete environment of an application's instances together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from fcgipm.config.schema import Application
+from fcgipm.config.values import variable_name
+
+LARGEST_FILE = 1024 * 1024
+
+
+def environment_of(app: Application, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of *app*'s instances; *environ* is the daemon's own, for pass-env.
+
+    Raises `OSError` or `ValueError` where env-file cannot be read.
+    """
+    environment = {name: environ.get(name, "") for name in app.pass_env}
+    if app.env_file is not None:
+        environment |= read_env_file(app.env_file)
+    environment |= app.initial_env
+    if app.port is not None and app.allowed_clients:
+        environment.setdefault("FCGI_WEB_SERVER_ADDRS", ",".join(app.allowed_clients))
+    return environment
+
+
+def read_env_file(path: str) -> dict[str, str]:
+    """Return the NAME=VALUE lines of *path*.
+
+    Empty lines and lines that begin with ``#`` do not count; a value that stands wholly in one pair of quotes loses
+    them.  Nothing else is interpreted.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise ValueError(f"larger than {LARGEST_FILE} bytes")
+    variables: dict[str, str] = {}
+    for number, line in enumerate(data.decode(errors="surrogateescape").splitlines(), start=1):
+        text = line.strip()
+        if text and not text.startswith("#"):
+            name, separator, value = text.partition("=")
+            if not separator or "\0" in value:
+                raise ValueError(f"line {number} is not NAME=VALUE")
+            variables[variable_name(name.strip())] = _unquoted(value.strip())
+    return variables
+
+
+def _unquoted(value: str) -> str:
+    quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'"
+    return value[1:-1] if quoted else value

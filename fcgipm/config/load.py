@@ -1,0 +1,126 @@
+"""Read a configuration file into a complete, checked `Loaded`, or say everything that is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from fcgipm.config import resolve
+from fcgipm.config.check import check_system
+from fcgipm.config.drafts import Draft, Reader
+from fcgipm.config.environment import environment_of
+from fcgipm.config.identity import Identity, identity_of, manager_identity, web_identity
+from fcgipm.config.problems import ConfigError, Problem, Report, Where
+from fcgipm.config.schema import Application, Change, Config, Daemon, External, options
+from fcgipm.config.sources import read_sources
+from fcgipm.config.tables import gather
+
+__all__ = ["ConfigError", "Loaded", "Problem", "load"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration that can be run: every application is complete, and everything it names exists."""
+
+    path: str
+    files: tuple[str, ...]
+    """All files that were read, absolute, *path* first."""
+    config: Config
+    identities: Mapping[str, Identity]
+    """As whom each application runs."""
+    environments: Mapping[str, Mapping[str, str]]
+    """The whole environment of an instance of each application."""
+    manager: Identity
+    web: Identity
+    warnings: tuple[str, ...]
+    written: frozenset[str]
+    """The fields of [fcgipm] that were written, not filled in."""
+    pending: tuple[str, ...]
+    """Fields of [fcgipm] that differ from those of the running daemon and need its restart; not in *config*."""
+
+
+def load(
+    path: str,
+    *,
+    environ: Mapping[str, str],
+    euid: int,
+    foreground: bool = True,
+    running: Daemon | None = None,
+) -> Loaded:
+    """Return the configuration in file *path*, checked against this system; raise `ConfigError` with all problems.
+
+    *environ* and *euid* are those of who starts the daemon.  *running* is the table of a daemon that runs already:
+    its options that need a restart stay as they are, and are named in `Loaded.pending` where the file differs.
+    """
+    report = Report()
+    sources = read_sources(os.path.abspath(path), euid, report)
+    files = tuple(source.file for source in sources)
+    tables = gather(sources, report)
+    reader = Reader(tables.defaults, report)
+    drafts = resolve.Drafts(
+        daemon=reader.draft("fcgipm", tables.daemon, Daemon, inherits=False),
+        applications={name: reader.draft(name, table, Application) for name, table in tables.applications.items()},
+        externals={name: reader.draft(name, table, External) for name, table in tables.externals.items()},
+    )
+    if not sources:
+        report.refuse(files)
+    written = frozenset(drafts.daemon.places)
+    resolve.fill_daemon(drafts.daemon, environ, euid, foreground=foreground)
+    pending = _keep_running(drafts.daemon, running)
+    daemon = _built(Daemon, drafts.daemon)
+    resolve.fill_applications(drafts, daemon, euid, report)
+    check_system(drafts, daemon, euid, report)
+    config = Config(
+        daemon=daemon,
+        applications={name: _built(Application, draft) for name, draft in drafts.applications.items()},
+        externals={name: _built(External, draft) for name, draft in drafts.externals.items()},
+    )
+    environments = _environments(config, drafts, environ, report)
+    report.refuse(files)
+    return Loaded(
+        path=files[0],
+        files=files,
+        config=config,
+        identities={name: identity_of(app, daemon, euid) for name, app in config.applications.items()},
+        environments=environments,
+        manager=manager_identity(daemon, euid),
+        web=web_identity(daemon),
+        warnings=tuple(report.warnings),
+        written=written,
+        pending=pending,
+    )
+
+
+def _built(kind: type[Any], draft: Draft) -> Any:
+    names = {item.name for item in fields(kind)}
+    values = {name: value for name, value in draft.values.items() if name in names}
+    return kind(**values) if kind is Daemon else kind(name=draft.name, **values)
+
+
+def _keep_running(draft: Draft, running: Daemon | None) -> tuple[str, ...]:
+    if running is None:
+        return ()
+    pending = []
+    for _key, option, item in options(Daemon):
+        value = getattr(running, item.name)
+        if option.change is Change.RESTART and draft.values[item.name] != value:
+            draft.values[item.name] = value
+            pending.append(item.name)
+    return tuple(pending)
+
+
+def _environments(
+    config: Config, drafts: resolve.Drafts, environ: Mapping[str, str], report: Report
+) -> dict[str, dict[str, str]]:
+    environments = {}
+    for name, app in config.applications.items():
+        where: Where = drafts.applications[name].at("env_file")
+        try:
+            environments[name] = environment_of(app, environ)
+        except OSError as error:
+            report.problem(where, f"{app.env_file}: {error.strerror}")
+        except ValueError as error:
+            report.problem(where, f"{app.env_file}: {error}")
+    return environments

@@ -1,0 +1,133 @@
+"""Read the configuration file and the files it includes."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+from dataclasses import dataclass
+from typing import Any
+
+import tomli
+
+from fcgipm.config.lines import KeyPath, line_numbers
+from fcgipm.config.problems import Report, Where
+
+LARGEST_FILE = 16 * 1024 * 1024
+"""Bytes; who needs more has named the wrong file."""
+
+_DECODE_ERROR_LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file: its content as plain values, and the line of each key."""
+
+    file: str
+    content: dict[str, Any]
+    lines: dict[KeyPath, int]
+    readable_by_all: bool
+
+    def where(self, *keys: str | int) -> Where:
+        """Return the place of the key path *keys*, or of the nearest table above that has a line."""
+        line = None
+        for length in range(len(keys), 0, -1):
+            line = self.lines.get(keys[:length])
+            if line is not None:
+                break
+        return Where(self.file, line, ".".join(str(key) for key in keys))
+
+
+def read_sources(path: str, euid: int, report: Report) -> list[Source]:
+    """Return the file *path* and the files it includes, sorted; what cannot be read goes to *report*."""
+    main = _read(path, euid, report)
+    if main is None:
+        return []
+    sources = [main]
+    for file in _included(main, report):
+        source = _read(file, euid, report)
+        if source is None:
+            continue
+        if _include_key(source) is not None:
+            report.problem(
+                source.where(str(_include_key(source))), f"{path} includes this file, and includes go one level deep"
+            )
+        sources.append(source)
+    return sources
+
+
+def _included(source: Source, report: Report) -> list[str]:
+    key = _include_key(source)
+    if key is None:
+        return []
+    where, patterns = source.where(key), source.content[key]
+    if not isinstance(patterns, list) or not all(isinstance(item, str) and item for item in patterns):
+        report.problem(where, f"{patterns!r} is not a list of file names or patterns")
+        return []
+    files: list[str] = []
+    for pattern in patterns:
+        absolute = os.path.join(os.path.dirname(source.file), pattern)
+        found = sorted(glob.glob(absolute))
+        if not found and not glob.has_magic(pattern):
+            report.problem(where, f"{absolute}: no such file")
+        files += [file for file in found if file not in files]
+    return files
+
+
+def _include_key(source: Source) -> str | None:
+    return next((key for key in source.content if key.lower() == "include"), None)
+
+
+def _read(path: str, euid: int, report: Report) -> Source | None:
+    where = Where(path, None, "")
+    try:
+        data, mode = _bytes(path, euid)
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        report.problem(Where(path, line, ""), f"byte {error.object[error.start]:#04x} is not UTF-8")
+        return None
+    except (OSError, PermissionError) as error:
+        report.problem(where, f"cannot be read: {error.strerror or error}")
+        return None
+    try:
+        content = tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        report.problem(*_decode_error(path, text, str(error)))
+        return None
+    except RecursionError:
+        report.problem(where, "tables or lists are nested too deeply")
+        return None
+    return Source(path, content, line_numbers(text), readable_by_all=bool(mode & stat.S_IROTH))
+
+
+def _decode_error(path: str, text: str, message: str) -> tuple[Where, str]:
+    found = _DECODE_ERROR_LINE.search(message)
+    if found is None:
+        return Where(path, None, ""), message
+    line = int(found[1]) if found[1] else text.count("\n") + 1
+    return Where(path, line, ""), f"not TOML: {message[: found.start()]}"
+
+
+def _bytes(path: str, euid: int) -> tuple[bytes, int]:
+    """Return content and mode of *path*; raise `OSError` where it must not be trusted."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(0, "not a regular file")
+        if euid == 0:
+            _demand_trusted(status)
+        data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise OSError(0, f"larger than {LARGEST_FILE} bytes")
+    return data, status.st_mode
+
+
+def _demand_trusted(status: os.stat_result) -> None:
+    """Raise `OSError` if somebody but root could have written what root is about to do."""
+    if status.st_uid != 0:
+        raise OSError(0, f"it belongs to uid {status.st_uid}; started by root, it must be root's")
+    if status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and status.st_gid != 0):
+        raise OSError(0, f"its mode {stat.S_IMODE(status.st_mode):04o} lets others write; chmod go-w it")
