@@ -332,13 +332,18 @@ class Shutdown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReopenLogs:
+    """Close and open the log file, as after SIGUSR1; the new descriptor comes as `Handed`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
     """The manager has dealt with the first *count* reports since its snapshot.  Not an order: a sign of life."""
 
     count: int
 
 
-Order: TypeAlias = Spawn | Retire | Publish | Apply | Note | Shutdown | Heard
+Order: TypeAlias = Spawn | Retire | Publish | Apply | Note | ReopenLogs | Shutdown | Heard
 
 MAX_NOTE: Final = 8 * 1024
 """Bytes of one note."""
