@@ -10,8 +10,6 @@ import fcntl
 import os
 import resource
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -96,8 +94,8 @@ def finish(starting: Starting) -> None:
 
 def _fork(recipe: Recipe, descriptors: tuple[int, int, int, int]) -> tuple[int, int]:
     handled = _handled_signals()
-    # Blocked until the child has reset its dispositions: a handler of ours must not run in it.
-    mask = signal.pthread_sigmask(signal.SIG_SETMASK, _ALL_SIGNALS)
+    # Blocked until the child has reset their dispositions: a handler of ours must not run in it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
     try:
         pid = os.fork()
         if pid == 0:
@@ -176,28 +174,24 @@ def _reset_signals(handled: list[int], step: _Step) -> None:
 
 def _set_resources(recipe: Recipe, step: _Step) -> None:
     step.name = f"oom_score_adj {recipe.oom_score_adjust}"
-    with _unless_default(recipe.oom_score_adjust):
+    try:
         descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
         os.write(descriptor, b"%d" % recipe.oom_score_adjust)
         os.close(descriptor)
+    except OSError:
+        if recipe.oom_score_adjust:  # 0 asks for nothing in particular: what was inherited may stay
+            raise
     step.name = "umask"
     os.umask(recipe.umask)
     step.name = f"setpriority {recipe.priority}"
-    with _unless_default(recipe.priority):
+    try:
         os.setpriority(os.PRIO_PROCESS, 0, recipe.priority)
+    except OSError:
+        if recipe.priority:
+            raise
     for limit in recipe.limits:
         step.name = f"setrlimit {limit.name}"
         resource.setrlimit(limit.resource, (limit.soft, limit.hard))
-
-
-@contextmanager
-def _unless_default(value: int) -> Iterator[None]:
-    """Let a refusal pass where *value* is 0: nothing in particular was asked for."""
-    try:
-        yield
-    except OSError:
-        if value:
-            raise
 
 
 def _become(recipe: Recipe, step: _Step) -> None:
