@@ -1,0 +1,239 @@
+"""The client's side of the control socket: HTTP/1.1 over a Unix socket, one request a connection.
+
+http.client would cost 15 ms to import (the email package, ssl), a third of what a whole `fcgipmctl status` takes;
+what is needed of it is in this file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote
+
+from fcgipm.verbs import ExitCode
+
+MAX_HEAD: Final = 64 * 1024
+MAX_LINE: Final = 1024 * 1024
+"""Bytes of one line of a stream; what is longer did not come from fcgipm."""
+MAX_BODY: Final = 256 * 1024 * 1024
+_PIECE: Final = 64 * 1024
+
+
+class ClientError(Exception):
+    """The request could not be made or its answer not be had; *code* is the exit code for it."""
+
+    def __init__(self, text: str, code: ExitCode) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class _Source:
+    """What comes from the socket, by lines and by counts."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._data = bytearray()
+
+    def _fill(self) -> bool:
+        piece = self._sock.recv(_PIECE)
+        self._data += piece
+        return bool(piece)
+
+    def line(self, limit: int) -> bytes:
+        """Return the next line without its end; raise `EOFError` where it is cut off, ValueError above *limit*."""
+        start = 0
+        while (end := self._data.find(b"\n", start)) < 0:
+            start = len(self._data)
+            if start > limit:
+                raise ValueError("a line is too long")
+            if not self._fill():
+                raise EOFError
+        text = bytes(self._data[:end])
+        del self._data[: end + 1]
+        return text.rstrip(b"\r")
+
+    def some(self, most: int) -> bytes:
+        """Return what there is, at least one byte, at most *most*; empty only at the end."""
+        if not self._data and not self._fill():
+            return b""
+        piece = bytes(self._data[:most])
+        del self._data[:most]
+        return piece
+
+
+@dataclass(slots=True)
+class Answer:
+    """The head of an answer; the body is read once, whole or piece by piece."""
+
+    status: int
+    headers: Mapping[str, str]
+    _source: _Source = field(repr=False)
+    _sock: socket.socket = field(repr=False)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the body as it comes; raise `EOFError` where it ends too early."""
+        if self.headers.get("transfer-encoding", "").lower() == "chunked":
+            yield from self._chunks()
+        elif "content-length" in self.headers:
+            yield from self._counted(int(self.headers["content-length"]))
+        else:
+            while piece := self._source.some(_PIECE):
+                yield piece
+
+    def _counted(self, left: int) -> Iterator[bytes]:
+        while left > 0:
+            piece = self._source.some(left)
+            if not piece:
+                raise EOFError
+            left -= len(piece)
+            yield piece
+
+    def _chunks(self) -> Iterator[bytes]:
+        while size := int(self._source.line(1024).partition(b";")[0], 16):
+            yield from self._counted(size)
+            self._source.line(2)
+        while self._source.line(MAX_HEAD):  # trailers
+            pass
+
+    def body(self) -> bytes:
+        """Return the whole body."""
+        whole = bytearray()
+        for piece in self.pieces():
+            whole += piece
+            if len(whole) > MAX_BODY:
+                raise ValueError("the answer is too long")
+        self._sock.close()
+        return bytes(whole)
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines of the body as they come, without their ends."""
+        rest = b""
+        for piece in self.pieces():
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from lines
+            if len(rest) > MAX_LINE:
+                raise ValueError("a line is too long")
+        if rest:
+            yield rest
+
+
+class Client:
+    """Talks to the daemon behind the control socket at *path*, waiting at most *timeout* seconds for each step."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self.path = path
+        self.timeout = timeout
+
+    def get(self, verb: str, query: list[tuple[str, str]] | None = None, *, endless: bool = False) -> Answer:
+        """Ask for *verb*; *endless*: the body may take any time, as it follows what happens."""
+        pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query or ())
+        return self._ask("GET", f"/v1/{verb}" + (f"?{pairs}" if pairs else ""), b"", endless=endless)
+
+    def get_path(self, path: str) -> Answer:
+        """Ask for *path*, which is none of a verb."""
+        return self._ask("GET", path, b"", endless=False)
+
+    def post(self, verb: str, body: Mapping[str, Any]) -> Answer:
+        """Send *body* to *verb*."""
+        return self._ask("POST", f"/v1/{verb}", json.dumps(body).encode(), endless=False)
+
+    def document(self, answer: Answer) -> dict[str, Any]:
+        """Return the JSON object that *answer* holds."""
+        try:
+            found = json.loads(self._guarded(answer.body))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ClientError(f"cannot understand the answer of {self.path}: no JSON object", ExitCode.FAILED)
+        return found
+
+    def lines(self, answer: Answer) -> Iterator[bytes]:
+        """Yield the lines of *answer* as they come, until its end or the daemon's."""
+        stream = answer.lines()
+        while (line := self._guarded(lambda: next(stream, None))) is not None:
+            yield line
+
+    def is_there(self) -> bool:
+        """Return whether anybody listens at the socket."""
+        try:
+            self._connect().close()
+        except ClientError:
+            return False
+        return True
+
+    def _ask(self, method: str, target: str, body: bytes, *, endless: bool) -> Answer:
+        head = f"{method} {target} HTTP/1.1\r\nHost: fcgipm\r\nConnection: close\r\n"
+        if method == "POST":
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        sock = self._connect()
+        answer: Answer = self._guarded(lambda: _exchange(sock, f"{head}\r\n".encode() + body))
+        if endless:
+            _set_timeout(sock, 0)
+        return answer
+
+    def _connect(self) -> socket.socket:
+        """Connect, blocking: a non-blocking connect to a Unix socket with a full queue fails at once."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            _set_timeout(sock, self.timeout)
+            sock.connect(self.path)
+        except BlockingIOError:
+            sock.close()
+            raise self._timed_out() from None
+        except OSError as error:
+            sock.close()
+            raise ClientError(f"cannot reach fcgipm at {self.path}: {_reason(error)}", ExitCode.NO_DAEMON) from None
+        return sock
+
+    def _guarded(self, step: Any) -> Any:
+        """Do *step*, giving what can go wrong on the way its words and exit code."""
+        try:
+            return step()
+        except BlockingIOError:
+            raise self._timed_out() from None
+        except (EOFError, ConnectionError):
+            text = f"fcgipm at {self.path} closed the connection before its answer was complete; did it end?"
+            raise ClientError(text, ExitCode.FAILED) from None
+        except ValueError as error:
+            raise ClientError(f"cannot understand the answer of {self.path}: {error}", ExitCode.FAILED) from None
+
+    def _timed_out(self) -> ClientError:
+        return ClientError(f"no answer from fcgipm at {self.path} within {self.timeout:g} s", ExitCode.TIMED_OUT)
+
+
+def _exchange(sock: socket.socket, request: bytes) -> Answer:
+    with contextlib.suppress(BrokenPipeError):  # refused before it was read whole: the answer says why
+        sock.sendall(request, socket.MSG_NOSIGNAL)
+    source = _Source(sock)
+    version, status, *_ = source.line(MAX_HEAD).split(b" ", 2)
+    if not version.startswith(b"HTTP/1.") or not status.isdigit():
+        raise ValueError("this is not HTTP")
+    headers: dict[str, str] = {}
+    while line := source.line(MAX_HEAD):
+        name, _, value = line.decode("latin-1").partition(":")
+        headers[name.strip().lower()] = value.strip()
+    return Answer(int(status), headers, source, sock)
+
+
+def _set_timeout(sock: socket.socket, seconds: float) -> None:
+    """Bound every wait for *sock* in the kernel; 0 is for ever."""
+    value = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+
+
+def _reason(error: OSError) -> str:
+    match error:
+        case FileNotFoundError():
+            return "no such file; is it running?"
+        case ConnectionRefusedError():
+            return "nobody listens there any more; is it running?"
+        case PermissionError():
+            return "permission denied"
+        case _:
+            return (error.strerror or str(error)).lower()

@@ -1,0 +1,257 @@
+"""What each command of fcgipmctl does with the answer of the control socket: print it, and choose the exit code."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from fcgipm.cli import status
+from fcgipm.cli.client import Answer, Client, ClientError
+from fcgipm.cli.words import printable, wants_colour
+from fcgipm.verbs import VERBS, ExitCode
+
+_GRACE: Final = 5.0
+"""Seconds that the daemon has beyond --timeout to say that the time is up."""
+_GONE_PAUSE: Final = 0.02
+"""Seconds between two looks whether the daemon is gone: a socket's end cannot be waited for."""
+
+
+def run(options: Namespace, path: str) -> ExitCode:
+    """Carry out the command of *options* by the control socket at *path*; raises `ClientError`."""
+    verb = VERBS[options.verb]
+    client = Client(path, options.timeout + (_GRACE if verb.waits else 0.0))
+    command = _COMMANDS.get(verb.name, _steer)
+    return command(client, options)
+
+
+def tell(text: str) -> None:
+    """Say something to the person, apart from the data."""
+    print(f"fcgipmctl: {printable(text)}", file=sys.stderr)
+
+
+def _status(client: Client, options: Namespace) -> ExitCode:
+    answer = _checked(client, client.get("status", [("app", name) for name in options.apps]))
+    found = client.document(answer)
+    apps = found["apps"]
+    if options.json:
+        _print_json(found)
+        return status.exit_code(apps, options.apps)
+    look: dict[str, Any] = {"width": _width(), "colour": wants_colour(sys.stdout, os.environ)}
+    if options.apps:
+        blocks = ["\n".join(status.details(app, **look)) for app in apps]
+        print("\n\n".join(blocks))
+    elif apps:
+        print("\n".join(status.overview(apps, **look)))
+    else:
+        tell("no applications are configured")
+    return status.exit_code(apps, options.apps)
+
+
+def _steer(client: Client, options: Namespace) -> ExitCode:
+    """Do start, stop, restart, reopen-logs: the answer has one result for each application."""
+    return _report(client, options, {"apps": options.apps} if options.apps else {})
+
+
+def _scale(client: Client, options: Namespace) -> ExitCode:
+    processes: int | str = options.processes
+    if processes != "auto":
+        if not (options.processes.isascii() and options.processes.isdigit()):
+            text = f"cannot scale {options.apps[0]}: {processes!r} is neither a number nor auto"
+            raise ClientError(text, ExitCode.USAGE)
+        processes = int(options.processes)
+    return _report(client, options, {"apps": options.apps, "processes": processes})
+
+
+def _report(client: Client, options: Namespace, body: Mapping[str, Any]) -> ExitCode:
+    answer = client.post(options.verb, {**body, "wait": not options.no_wait, "timeout": options.timeout})
+    found = client.document(answer)
+    if options.json:
+        _print_json(found)
+    if "error" in found:
+        return _refused(found)
+    results = found.get("results", [])
+    for result in [] if options.json else results:
+        print(printable(str(result["text"])))
+    return ExitCode(found.get("exit", 0))
+
+
+def _apply(client: Client, options: Namespace) -> ExitCode:
+    answer = client.post("apply", {"wait": not options.no_wait, "timeout": options.timeout})
+    found = client.document(answer)
+    if options.json:
+        _print_json(found)
+    for warning in found.get("warnings", ()):
+        tell(f"warning: {warning}")
+    if found.get("problems"):
+        for problem in found["problems"]:
+            print(printable(problem), file=sys.stderr)
+        tell("the configuration was not applied; nothing was changed")
+        return ExitCode.FAILED
+    if "error" in found:
+        return _refused(found)
+    if not options.json:
+        _print_changes(found.get("changes", []))
+        for result in found.get("results", ()):
+            print(printable(str(result["text"])))
+    return ExitCode(found.get("exit", 0))
+
+
+def _print_changes(changes: list[Mapping[str, Any]]) -> None:
+    for change in changes:
+        what = ".".join(filter(None, (change.get("app") or "fcgipm", change.get("key"))))
+        print(printable(f"{what}: {change['effect']}"))
+    if not changes:
+        tell("nothing has changed")
+
+
+def _logs(client: Client, options: Namespace) -> ExitCode:
+    return _stream(client, options, [("app", name) for name in options.apps], _log_line)
+
+
+def _events(client: Client, options: Namespace) -> ExitCode:
+    return _stream(client, options, [], _event_line)
+
+
+def _stream(
+    client: Client, options: Namespace, query: list[tuple[str, str]], line_of: Callable[[Mapping[str, Any]], str]
+) -> ExitCode:
+    if options.follow:
+        query = [*query, ("follow", "1")]
+    answer = _checked(client, client.get(options.verb, query, endless=options.follow))
+    for line in client.lines(answer):
+        text = line.decode("utf-8", "replace") if options.json else line_of(json.loads(line))
+        print(text, flush=options.follow)
+    if options.follow:
+        tell("fcgipm has ended, or its manager was replaced")
+    return ExitCode.DONE
+
+
+def _log_line(item: Mapping[str, Any]) -> str:
+    pid = f"[{item['pid']}]" if item.get("pid") else ""
+    mark = "" if item["stream"] == "stdout" else f" {item['stream']}"
+    return printable(f"{_clock(item['time'])} {item['app']}{pid}{mark}: {item['text']}")
+
+
+def _event_line(item: Mapping[str, Any]) -> str:
+    head = printable(f"{_clock(item['time'])} {item['severity']} {item['topic']}: {item['text']}")
+    return "\n".join([head, *(f"    | {printable(line)}" for line in item.get("lines", ()))])
+
+
+def _clock(unix: float) -> str:
+    """Return the local time of *unix* to the millisecond."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix)) + f".{int(unix * 1000) % 1000:03}"
+
+
+def _request(client: Client, options: Namespace) -> ExitCode:
+    body = {"apps": options.apps, "uri": options.uri, "timeout": options.timeout}
+    found = client.document(_checked(client, client.post("request", body)))
+    if options.json:
+        _print_json(found)
+        return ExitCode.DONE if found["status"] < 500 else ExitCode.FAILED
+    stderr = found["stderr"]
+    if options.verbose:
+        print(f"Status: {found['status']}", file=sys.stderr)
+        for name, value in found["headers"]:
+            print(printable(f"{name}: {value}"), file=sys.stderr)
+        for line in stderr.splitlines():
+            print(f"stderr: {printable(line)}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(base64.b64decode(found["body"]))
+    sys.stdout.flush()
+    if found["status"] >= 500:
+        tell(f"{options.apps[0]} answered {found['status']}" + ("" if options.verbose else "; -v shows more"))
+        return ExitCode.FAILED
+    return ExitCode.DONE
+
+
+def _snippet(client: Client, options: Namespace) -> ExitCode:
+    from fcgipm.cli import snippet  # noqa: PLC0415  # it loads the schema, which no other command needs
+
+    found = client.document(_checked(client, client.get("definitions")))
+    text = snippet.render(found, options.server, options.apps, options.context)
+    if options.json:
+        _print_json({"version": 1, "server": options.server, "text": text})
+    else:
+        print(text, end="" if text.endswith("\n") else "\n")
+    return ExitCode.DONE
+
+
+def _metrics(client: Client, options: Namespace) -> ExitCode:
+    answer = _checked(client, client.get_path("/metrics"))
+    text = b"".join(answer.pieces()).decode()
+    if options.json:
+        _print_json({"version": 1, "text": text})
+    else:
+        print(text, end="")
+    return ExitCode.DONE
+
+
+def _shutdown(client: Client, options: Namespace) -> ExitCode:
+    """Ask for the end, then wait until nobody listens any more: the answer comes before the daemon is gone."""
+    deadline = time.monotonic() + options.timeout
+    code = _report(client, options, {})
+    if code is not ExitCode.DONE or options.no_wait:
+        return code
+    while client.is_there():
+        if time.monotonic() > deadline:
+            tell(f"fcgipm is still there after {options.timeout:g} s; it goes on stopping")
+            return ExitCode.TIMED_OUT
+        time.sleep(_GONE_PAUSE)  # noqa: TID251  # there is no loop here that could be blocked
+    return ExitCode.DONE
+
+
+def _checked(client: Client, answer: Answer) -> Answer:
+    """Return *answer* if it is a good one; raise `ClientError` with what the daemon says if not."""
+    if answer.status < 400:
+        return answer
+    found = client.document(answer)
+    raise ClientError(str(found.get("error", f"status {answer.status}")), _code(found))
+
+
+def _refused(found: Mapping[str, Any]) -> ExitCode:
+    tell(str(found["error"]))
+    return _code(found)
+
+
+def _code(found: Mapping[str, Any]) -> ExitCode:
+    try:
+        return ExitCode(found.get("exit", ExitCode.FAILED))
+    except ValueError:
+        return ExitCode.FAILED
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _width() -> int | None:
+    """Return the columns of the terminal; None where there is none, and then nothing is cut."""
+    if not sys.stdout.isatty():
+        return None
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdigit() and int(columns) > 0:
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except OSError:
+        return None
+
+
+_COMMANDS: Final[Mapping[str, Callable[[Client, Namespace], ExitCode]]] = {
+    "status": _status,
+    "scale": _scale,
+    "apply": _apply,
+    "logs": _logs,
+    "events": _events,
+    "request": _request,
+    "snippet": _snippet,
+    "metrics": _metrics,
+    "shutdown": _shutdown,
+}
+"""What is not here is `_steer`."""
