@@ -17,24 +17,38 @@ PYTEST_ARGS ?=
 .PHONY: all demo test lint fix bench docs clean packages
 all: test
 
+# Root's managers and applications run as other users: below /root (0700) they could not read the program.
+HIDDEN := $(shell test "$$(id -u)" = 0 && ! setpriv --reuid=65534 --regid=65534 --clear-groups \
+	test -r "$(CURDIR)/pyproject.toml" && echo yes)
+
 $(VENV)/.installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with the venv module is needed (Debian: python3-venv)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	umask 022; $(PYTHON) -m venv $(VENV)
+	umask 022; $(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	umask 022; $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
-
-demo: $(VENV)/.installed
-	@etc/demo.sh $(BIN)
 
 packages:
 	@tests/install-packages
 
+ifeq ($(HIDDEN),yes)
+demo test bench:
+	@copy=$$(mktemp -d /tmp/fcgipm.XXXXXX) && trap 'rm -rf "$$copy"' EXIT && chmod 755 "$$copy" \
+	&& echo "other users may not read $(CURDIR): working on a copy in $$copy" \
+	&& tests/copy-tree . "$$copy/fcgipm" && $(MAKE) --no-print-directory -C "$$copy/fcgipm" $@
+else
+demo: $(VENV)/.installed
+	@etc/demo.sh $(BIN)
+
 test: $(VENV)/.installed-test packages
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/.installed-test packages
+	$(BIN)/python -m bench
+endif
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check
@@ -53,9 +67,6 @@ fix: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py
-
-bench: $(VENV)/.installed-test packages
-	$(BIN)/python -m bench
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
