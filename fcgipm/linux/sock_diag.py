@@ -1,0 +1,330 @@
+"""Listening sockets and their connections as the kernel sees them: NETLINK_SOCK_DIAG, no rights needed.
+
+A Unix socket keeps the name that it was bound to, also after a rename, and the sockets that are accepted from it
+carry that name too.  A connection that nobody has accepted yet is not among them: it is in the listener's queue.
+Sockets of clients in another network namespace are not seen.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Self, TypeVar
+
+_NETLINK_SOCK_DIAG: Final = 4
+_SOCK_DIAG_BY_FAMILY: Final = 20
+_NLM_F_REQUEST: Final = 1
+_NLM_F_DUMP: Final = 0x300
+_NLM_F_DUMP_INTR: Final = 0x10
+_NLMSG_ERROR: Final = 2
+_NLMSG_DONE: Final = 3
+
+_SHOW_NAME: Final = 1
+_SHOW_FILE: Final = 2
+_SHOW_QUEUE: Final = 0x10
+_ATTRIBUTE_NAME: Final = 0
+_ATTRIBUTE_FILE: Final = 1
+_ATTRIBUTE_QUEUE: Final = 4
+
+_ESTABLISHED: Final = 1
+_LISTEN: Final = 10
+# Besides ESTABLISHED: FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING.  As long as such a socket has an inode, a
+# process holds it: the client may be gone, the instance is still at work.
+_HELD: Final = sum(1 << state for state in (_ESTABLISHED, 4, 5, 8, 9, 11))
+
+_HEADER: Final = struct.Struct("=IHHII")
+_UNIX_REQUEST: Final = struct.Struct("=BBHIIIII")
+_UNIX_MESSAGE: Final = struct.Struct("=BBBBIII")
+_INET_REQUEST: Final = struct.Struct("=BBBBI48x")
+_INET_MESSAGE: Final = struct.Struct("=BBBB HH16s16s12x IIIII".replace(" ", ""))
+_ATTRIBUTE: Final = struct.Struct("=HH")
+_PAIR: Final = struct.Struct("=II")
+_ANY_COOKIE: Final = 0xFFFFFFFF
+
+_BUFFER: Final = 256 * 1024
+"""The kernel makes the pieces of a dump as large as the reader's buffer, up to 32 KiB; 8 KiB pieces lose entries."""
+_ATTEMPTS: Final = 10
+_TIMEOUT: Final = 5
+"""Seconds; the kernel answers at once or something is badly wrong."""
+
+_Row = TypeVar("_Row")
+
+
+class DiagError(OSError):
+    """The kernel gave no complete answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A listening socket, by what the kernel knows it by."""
+
+    inode: int
+    """Of the socket itself; 0 where only the name or the address is known."""
+    name: str | None
+    """The name that a Unix socket was bound to (an abstract one begins with NUL)."""
+    port: int | None
+    family: int
+    address: str | None = None
+    """Of a TCP socket, as getsockname gives it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """How many connections wait to be accepted, and how many may; more *waiting* than *limit*: some are refused."""
+
+    waiting: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnixRow:
+    """A Unix socket; *file* is (device, inode) of its name in the file system."""
+
+    inode: int
+    state: int
+    name: str | None
+    file: tuple[int, int] | None
+    queue: Queue | None
+
+
+@dataclass(frozen=True, slots=True)
+class TcpRow:
+    """A TCP socket; its *inode* is 0 while, or after, no process holds it."""
+
+    family: int
+    inode: int
+    state: int
+    address: str
+    port: int
+    queue: Queue
+
+
+def endpoint_of(sock: socket.socket) -> Endpoint:
+    """Return how the kernel knows the bound socket *sock*."""
+    inode = os.fstat(sock.fileno()).st_ino
+    bound = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return Endpoint(inode, bound if isinstance(bound, str) else os.fsdecode(bound), None, sock.family)
+    return Endpoint(inode, None, bound[1], sock.family, bound[0])
+
+
+def endpoint_named(text: str) -> Endpoint:
+    """Return the endpoint written ``tcp:HOST:PORT`` (a numeric address) or ``unix:/path`` or ``/path``."""
+    if text.startswith("tcp:"):
+        host, _, port = text[4:].rpartition(":")
+        host = host.strip("[]")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return Endpoint(0, None, int(port), family, socket.inet_ntop(family, socket.inet_pton(family, host)))
+    return Endpoint(0, text.removeprefix("unix:"), None, socket.AF_UNIX)
+
+
+class Diag:
+    """One netlink socket.  Every method raises OSError where the kernel does not answer completely."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
+        self._socket.settimeout(_TIMEOUT)
+        self._sequence = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the netlink socket."""
+        self._socket.close()
+
+    def queues(self, endpoints: Iterable[Endpoint]) -> dict[Endpoint, Queue]:
+        """Return the queue of each listener that exists; one dump for each address family among *endpoints*."""
+        wanted = list(endpoints)
+        found: dict[Endpoint, Queue] = {}
+        for endpoint, row in _matched(wanted, self._listeners({endpoint.family for endpoint in wanted})):
+            if row.queue is not None:
+                found[endpoint] = row.queue
+        return found
+
+    def queue(self, endpoint: Endpoint) -> Queue | None:
+        """Return the queue of one listener; None where there is none."""
+        return self.queues([endpoint]).get(endpoint)
+
+    def busy(self, endpoints: Iterable[Endpoint]) -> dict[Endpoint, int]:
+        """Return how many accepted connections each endpoint has."""
+        return {endpoint: len(inodes) for endpoint, inodes in self._accepted(list(endpoints)).items()}
+
+    def accepted(self, endpoint: Endpoint) -> frozenset[int]:
+        """Return the inodes of the sockets that were accepted from *endpoint* and are still held by a process."""
+        return frozenset(self._accepted([endpoint])[endpoint])
+
+    def unix_listener_by_file(self, device: int, inode: int, path: str | None = None) -> int | None:
+        """Return the socket inode of the Unix listener behind a file, given as os.stat has it; None: nobody listens.
+
+        Some file systems (btrfs, overlayfs) show stat another device than the kernel uses: there the listener is
+        found if it was bound to *path* itself.
+        """
+        kernel_device = os.major(device) << 20 | os.minor(device)
+        for row in self.unix(1 << _LISTEN, _SHOW_NAME | _SHOW_FILE):
+            if row.file is None or row.file[1] != inode & 0xFFFFFFFF:
+                continue
+            if row.file[0] == kernel_device or (path is not None and row.name == path):
+                return row.inode
+        return None
+
+    def tcp_listener(self, address: str, port: int) -> int | None:
+        """Return the inode of the listener that keeps *address* (numeric) and *port* from being bound; None: free."""
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for row in self.tcp(family, 1 << _LISTEN):
+                if row.port == port and (row.address == address or {row.address, address} & {"0.0.0.0", "::"}):
+                    return row.inode
+        return None
+
+    def unix_socket(self, inode: int) -> UnixRow | None:
+        """Return the one Unix socket with *inode*, listening or connected; None where this name space has none."""
+        request = _UNIX_REQUEST.pack(
+            socket.AF_UNIX, 0, 0, 0xFFFFFFFF, inode, _SHOW_NAME | _SHOW_QUEUE, _ANY_COOKIE, _ANY_COOKIE
+        )
+        try:
+            for row in self._ask(request, 0, _unix_row):
+                return row
+        except FileNotFoundError:
+            pass
+        return None
+
+    def unix(self, states: int, show: int = _SHOW_NAME | _SHOW_QUEUE) -> list[UnixRow]:
+        """Return the Unix sockets in *states* (bits)."""
+        return self._ask(_UNIX_REQUEST.pack(socket.AF_UNIX, 0, 0, states, 0, show, 0, 0), _NLM_F_DUMP, _unix_row)
+
+    def tcp(self, family: int, states: int) -> list[TcpRow]:
+        """Return the TCP sockets of *family* in *states* (bits)."""
+        request = _INET_REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, states)
+        return self._ask(request, _NLM_F_DUMP, _tcp_row)
+
+    def tcp_held(self) -> dict[int, TcpRow]:
+        """Return all TCP connections that a process holds, by inode."""
+        rows = [row for family in (socket.AF_INET, socket.AF_INET6) for row in self.tcp(family, _HELD)]
+        return {row.inode: row for row in rows if row.inode}
+
+    def _listeners(self, families: Iterable[int]) -> Iterator[UnixRow | TcpRow]:
+        for family in families:
+            if family == socket.AF_UNIX:
+                yield from self.unix(1 << _LISTEN)
+            else:
+                yield from self.tcp(family, 1 << _LISTEN)
+
+    def _accepted(self, endpoints: list[Endpoint]) -> dict[Endpoint, list[int]]:
+        found: dict[Endpoint, list[int]] = {endpoint: [] for endpoint in endpoints}
+        names = {endpoint.name: endpoint for endpoint in endpoints if endpoint.name is not None}
+        if names:
+            for row in self.unix(1 << _ESTABLISHED, _SHOW_NAME):
+                if row.name in names:
+                    found[names[row.name]].append(row.inode)
+        listening = [endpoint for endpoint in endpoints if endpoint.port is not None]
+        for family in {endpoint.family for endpoint in listening}:
+            for connection in self.tcp(family, _HELD):
+                owners = [endpoint for endpoint in listening if is_from(connection, endpoint)]
+                if connection.inode and owners:
+                    # A listener of this very address goes before one of every address.
+                    found[min(owners, key=lambda owner: owner.address != connection.address)].append(connection.inode)
+        return found
+
+    def _ask(self, request: bytes, flags: int, parse: Callable[[bytes], _Row]) -> list[_Row]:
+        for _ in range(_ATTEMPTS):
+            answer = self._ask_once(request, flags, parse)
+            if answer is not None:
+                return answer
+        raise DiagError(errno.EAGAIN, "the kernel's socket tables changed during every dump")
+
+    def _ask_once(self, request: bytes, flags: int, parse: Callable[[bytes], _Row]) -> list[_Row] | None:
+        """Return the rows of one answer; None where the kernel says that it is not consistent."""
+        self._sequence += 1
+        length = _HEADER.size + len(request)
+        header = _HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST | flags, self._sequence, 0)
+        self._socket.send(header + request)
+        rows: list[_Row] = []
+        complete = True
+        while True:
+            piece, _, message_flags, _ = self._socket.recvmsg(_BUFFER)
+            if message_flags & socket.MSG_TRUNC:
+                raise DiagError(errno.EMSGSIZE, "a piece of the kernel's answer does not fit")
+            for kind, flag_bits, body in self._messages(piece):
+                complete = complete and not flag_bits & _NLM_F_DUMP_INTR
+                if kind == _SOCK_DIAG_BY_FAMILY:
+                    rows.append(parse(body))
+                elif kind == _NLMSG_DONE:
+                    return rows if complete else None
+                elif kind == _NLMSG_ERROR:
+                    _raise(struct.unpack_from("=i", body)[0])
+            if not flags:
+                return rows
+
+    def _messages(self, piece: bytes) -> Iterator[tuple[int, int, bytes]]:
+        offset = 0
+        while offset + _HEADER.size <= len(piece):
+            length, kind, flags, sequence, _ = _HEADER.unpack_from(piece, offset)
+            if length < _HEADER.size:
+                raise DiagError(errno.EBADMSG, "the kernel's answer is malformed")
+            if sequence == self._sequence:  # else a late answer to a question that was given up
+                yield kind, flags, piece[offset + _HEADER.size : offset + length]
+            offset += (length + 3) & ~3
+
+
+def is_from(connection: TcpRow, endpoint: Endpoint) -> bool:
+    """Return whether *connection* can have been accepted from the TCP listener *endpoint*."""
+    if connection.port != endpoint.port or connection.family != endpoint.family:
+        return False
+    return endpoint.address in {connection.address, "0.0.0.0", "::", None}
+
+
+def _matched(
+    endpoints: list[Endpoint], rows: Iterable[UnixRow | TcpRow]
+) -> Iterator[tuple[Endpoint, UnixRow | TcpRow]]:
+    by_inode = {endpoint.inode: endpoint for endpoint in endpoints if endpoint.inode}
+    by_name: Mapping[object, Endpoint] = {
+        endpoint.name if endpoint.name is not None else (endpoint.address, endpoint.port): endpoint
+        for endpoint in endpoints
+        if not endpoint.inode
+    }
+    for row in rows:
+        key = row.name if isinstance(row, UnixRow) else (row.address, row.port)
+        endpoint = by_inode.get(row.inode) or by_name.get(key)
+        if endpoint is not None:
+            yield endpoint, row
+
+
+def _unix_row(body: bytes) -> UnixRow:
+    _, _, state, _, inode, _, _ = _UNIX_MESSAGE.unpack_from(body)
+    name: str | None = None
+    file: tuple[int, int] | None = None
+    queue: Queue | None = None
+    offset = _UNIX_MESSAGE.size
+    while offset + _ATTRIBUTE.size <= len(body):
+        length, kind = _ATTRIBUTE.unpack_from(body, offset)
+        if length < _ATTRIBUTE.size:
+            raise DiagError(errno.EBADMSG, "the kernel's answer is malformed")
+        value = body[offset + _ATTRIBUTE.size : offset + length]
+        if kind == _ATTRIBUTE_NAME:
+            name = os.fsdecode(value if value[:1] == b"\0" else value.removesuffix(b"\0"))
+        elif kind == _ATTRIBUTE_FILE:
+            file_inode, device = _PAIR.unpack(value)
+            file = (device, file_inode)
+        elif kind == _ATTRIBUTE_QUEUE:
+            queue = Queue(*_PAIR.unpack(value))
+        offset += (length + 3) & ~3
+    return UnixRow(inode, state, name, file, queue)
+
+
+def _tcp_row(body: bytes) -> TcpRow:
+    family, state, _, _, port, _, source, _, _, waiting, limit, _, inode = _INET_MESSAGE.unpack_from(body)
+    raw = source if family == socket.AF_INET6 else source[:4]
+    return TcpRow(family, inode, state, socket.inet_ntop(family, raw), socket.ntohs(port), Queue(waiting, limit))
+
+
+def _raise(code: int) -> None:
+    """Raise what an error message of the kernel says; it says 0 for an acknowledgement."""
+    if code:
+        raise OSError(-code, os.strerror(-code))
