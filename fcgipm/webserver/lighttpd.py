@@ -1,0 +1,178 @@
+"""Configuration for lighttpd (1.4.68 or later), as `fcgipmctl snippet lighttpd` prints it.
+
+For each place of the URI space one condition, the longest prefix first, holding all that applies there: where two
+conditions match, lighttpd takes fastcgi.server from the last one alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from fcgipm.config.schema import Application, External
+from fcgipm.webserver.target import Claims, SnippetError, Target, claims, seconds, targets
+
+_INDENT = "    "
+
+
+def snippet(applications: Sequence[Application | External]) -> str:
+    """Return the configuration that sends requests to *applications*.
+
+    Raises `SnippetError` if two applications want the same requests, or one asks for what lighttpd cannot do.
+    """
+    found = targets(applications)
+    for target in found:
+        if target.authorizes and target.options.docroot is None:
+            raise SnippetError(f"{target.name}: lighttpd's authorizers need docroot, where the allowed files are")
+    return "\n".join(_lines(found, claims(found))) + "\n"
+
+
+def _lines(found: Sequence[Target], wanted: Claims) -> Iterator[str]:
+    yield "# fcgipm: include this at the top level of lighttpd.conf, by include, or by include_shell with"
+    yield '# "fcgipmctl snippet lighttpd". lighttpd starts none of these applications, it only connects to them.'
+    for target in found:
+        yield from _remarks(target)
+    yield ""
+    yield 'server.modules += ( "mod_fastcgi" )'
+    if debug := max((target.options.debug for target in found), default=0):
+        yield f"fastcgi.debug = {debug}"
+    mapped = {alias: meant for target in found for alias, meant in target.options.map_extensions.items()}
+    if mapped:
+        pairs = ", ".join(f"{_quote(alias)} => {_quote(meant)}" for alias, meant in mapped.items())
+        yield f"fastcgi.map-extensions = ( {pairs} )"
+    otherwise = ""
+    for condition, body in _conditions(wanted, mapped):
+        yield f'{otherwise}$HTTP["url"] =~ {_quote(condition)} {{'
+        yield from (f"{_INDENT}{line}" for line in body)
+        yield "}"
+        otherwise = "else "
+
+
+def _remarks(target: Target) -> Iterator[str]:
+    """Yield comments about what lighttpd cannot do, or does anyway."""
+    options = target.options
+    remarks = []
+    if options.pass_header:
+        remarks.append(
+            f"pass-header {', '.join(options.pass_header)}: lighttpd passes every request header, as HTTP_NAME"
+        )
+    if options.nph:
+        remarks.append("nph: lighttpd takes the status from a first line HTTP/1.1, and makes the answer itself")
+    if len(target.addresses) > 1:
+        remarks.append("of several hosts the least busy one is taken; another only while nothing was sent yet")
+    if target.remote and not options.check_local and any(uri.startswith(".") for uri in options.uri):
+        remarks.append(
+            "its files are not looked for here: PHP behind it needs cgi.fix_pathinfo=0, else any file can be run as a "
+            "script by adding a path to its name; check-local = true looks for the file first"
+        )
+    for remark in remarks:
+        yield f"# {target.name}: {remark}."
+
+
+def _conditions(wanted: Claims, mapped: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield (regular expression on the path, lines for it); only the first that matches counts."""
+    for place in wanted.places():
+        guard = wanted.guard(place)
+        if guard is None:
+            for extension, other in wanted.guarded_extensions.items():
+                yield f"^{_regex(place)}/.*{_regex(extension)}(/|$)", list(_place(wanted, place, ("/", other)))
+            yield f"^{_regex(place)}(/|$)", list(_place(wanted, place, None))
+        else:
+            yield f"^{_regex(place)}(/|$)", list(_place(wanted, place, (place or "/", guard)))
+    for extension, guard in wanted.guarded_extensions.items():
+        # Its key is "/", since ".pdf" would not match /secret.pdf/more, which is the same file.
+        yield f"{_regex(extension)}(/|$)", list(_extension(wanted, extension, mapped, [("/", guard)]))
+    written = {*wanted.extensions, *(alias for alias, meant in mapped.items() if meant in wanted.extensions)}
+    for extension in sorted(written - {*wanted.guarded_extensions}, key=lambda text: (-len(text), text)):
+        yield f"{_regex(extension)}(/|$)", list(_extension(wanted, extension, mapped, []))
+
+
+def _place(wanted: Claims, place: str, guard: tuple[str, Target] | None) -> Iterator[str]:
+    """Yield what holds below the prefix *place*; *guard* with the key under which it is asked first."""
+    entries = [] if guard is None else [guard]
+    responder = wanted.responder(place)
+    if responder is not None:
+        prefix, target = responder
+        entries.append((prefix or "/", target))
+        yield from _surroundings(target)
+    else:
+        entries += wanted.extensions.items()
+    yield from _servers(entries)
+
+
+def _extension(
+    wanted: Claims, extension: str, mapped: dict[str, str], entries: list[tuple[str, Target]]
+) -> Iterator[str]:
+    target = wanted.extensions.get(mapped.get(extension, extension))
+    if target is not None:
+        yield from _surroundings(target)
+    # All of them, not this one alone: /a.php/b.cgi may be a.php's, and must never be sent as a file.
+    yield from _servers([*entries, *wanted.extensions.items()])
+
+
+def _surroundings(target: Target) -> Iterator[str]:
+    if target.options.document_root is not None:
+        yield f"server.document-root = {_quote(target.options.document_root)}"
+    if target.options.flush:
+        yield "server.stream-response-body = 1"
+
+
+def _servers(entries: Iterable[tuple[str, Target]]) -> Iterator[str]:
+    yield "fastcgi.server += ("
+    for key, target in entries:
+        yield f"{_INDENT}{_quote(key)} => ("
+        for number, host in enumerate(_hosts(key, target), start=1):
+            yield f"{_INDENT * 2}{_quote(f'{target.name}/{number}')} => ("
+            yield from (f"{_INDENT * 3}{_quote(name)} => {value}," for name, value in host)
+            yield f"{_INDENT * 2}),"
+        yield f"{_INDENT}),"
+    yield ")"
+
+
+def _hosts(key: str, target: Target) -> Iterator[list[tuple[str, str]]]:
+    """Yield the settings of each host, as (name, value in lighttpd's language)."""
+    common = list(_settings(key, target))
+    for address in target.addresses:
+        if address.port is None:
+            yield [("socket", _quote(address.host)), *common]
+        else:
+            yield [("host", _quote(address.host)), ("port", str(address.port)), *common]
+
+
+def _settings(key: str, target: Target) -> Iterator[tuple[str, str]]:
+    options = target.options
+    is_prefix = key.startswith("/")
+    # Looking for the script's file is also what splits a path from its name: /picture.jpg/x.php stays a picture.
+    check = not target.authorizes and (target.checks_files if not is_prefix else options.check_local)
+    yield "check-local", _switch(check)
+    if target.authorizes:
+        yield "mode", '"authorizer"'
+    if options.docroot is not None:
+        yield "docroot", _quote(options.docroot)
+    if key == "/" and not target.authorizes:
+        yield "fix-root-scriptname", _switch(on=True)
+    if options.broken_scriptfilename:
+        yield "broken-scriptfilename", _switch(on=True)
+    if options.allow_x_send_file:
+        yield "x-sendfile", _switch(on=True)
+    if options.app_conn_timeout:
+        yield "connect-timeout", str(seconds(options.app_conn_timeout))
+    yield "read-timeout", str(seconds(options.idle_timeout))
+    yield "write-timeout", str(seconds(options.idle_timeout))
+    yield "disable-time", str(seconds(options.disable_time))
+
+
+def _switch(on: bool) -> str:
+    return '"enable"' if on else '"disable"'
+
+
+def _regex(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9/_-]", lambda match: "\\" + match[0], text)
+
+
+def _quote(text: str) -> str:
+    """Return *text* as a string of lighttpd's language, in which a backslash stands for itself."""
+    if any(ord(character) < 32 for character in text) or text.endswith("\\"):
+        raise SnippetError(f"this cannot be written for lighttpd: {text!r}")
+    escaped = text.replace('"', '\\"')
+    return f'"{escaped}"'

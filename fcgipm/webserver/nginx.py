@@ -1,0 +1,274 @@
+"""Configuration for nginx, as `fcgipmctl snippet nginx` prints it.
+
+Two pieces: upstream blocks for the http context, locations for the server context.  Only modules of a plain build are
+used.  An authorizer is asked by auth_request through an internal location.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from fcgipm.config.schema import Application, External
+from fcgipm.webserver.target import Claims, SnippetError, Target, claims, targets
+
+_PARAMS = (
+    ("QUERY_STRING", "$query_string"),
+    ("REQUEST_METHOD", "$request_method"),
+    ("CONTENT_TYPE", "$content_type"),
+    ("CONTENT_LENGTH", "$content_length"),
+    ("REQUEST_URI", "$request_uri"),
+    ("DOCUMENT_URI", "$document_uri"),
+    ("SERVER_PROTOCOL", "$server_protocol"),
+    ("REQUEST_SCHEME", "$scheme"),
+    ("HTTPS", "$https if_not_empty"),
+    ("GATEWAY_INTERFACE", "CGI/1.1"),
+    ("SERVER_SOFTWARE", "nginx/$nginx_version"),
+    ("SERVER_NAME", "$server_name"),
+    ("SERVER_ADDR", "$server_addr"),
+    ("SERVER_PORT", "$server_port"),
+    ("REMOTE_ADDR", "$remote_addr"),
+    ("REMOTE_PORT", "$remote_port"),
+    ("REMOTE_USER", "$remote_user"),
+    ("REDIRECT_STATUS", "200"),
+)
+"""What every request carries; in each location, since nginx inherits fastcgi_param only where there is none."""
+
+_QUERY = "$fcgipm_query"  # of the request that is to be authorized; $args is empty in auth_request's subrequest
+_INDENT = "    "
+
+
+class Context(enum.Enum):
+    """Where a snippet is included."""
+
+    HTTP = "http"
+    SERVER = "server"
+
+
+def snippet(
+    applications: Sequence[Application | External], contexts: Sequence[Context] = (Context.HTTP, Context.SERVER)
+) -> str:
+    """Return the configuration that sends requests to *applications*, one part for each of *contexts*.
+
+    Raises `SnippetError` if two applications want the same requests, or a path cannot be written in nginx's language.
+    """
+    found = targets(applications)
+    wanted = claims(found)
+    parts = {Context.HTTP: lambda: _http(found), Context.SERVER: lambda: _server(found, wanted)}
+    return "\n".join("\n".join(parts[context]()) + "\n" for context in contexts)
+
+
+def _http(found: Sequence[Target]) -> Iterator[str]:
+    yield "# fcgipm, context http: include this part within http { }, for instance as /etc/nginx/conf.d/fcgipm.conf."
+    if any(target.authorizes for target in found):
+        yield ""
+        yield f"map $request_uri {_QUERY} {{"
+        yield f'{_INDENT}"~\\?(?<fcgipm_arguments>.*)$" $fcgipm_arguments;'
+        yield f'{_INDENT}default "";'
+        yield "}"
+    for target in found:
+        yield ""
+        yield from _upstream(target)
+
+
+def _upstream(target: Target) -> Iterator[str]:
+    several = len(target.addresses) > 1
+    if several:
+        yield "# A POST is never repeated once it was sent: only while it was not does another host get it. nginx may"
+        yield "# repeat requests that change nothing (GET); add non_idempotent to fastcgi_next_upstream for the others."
+    yield f"upstream {_upstream_name(target)} {{"
+    for address in target.addresses:
+        pause = f" fail_timeout={_time(target.options.disable_time)}" if several else ""
+        yield f"{_INDENT}server {_quote(str(address), variables=False)}{pause};"
+    yield "}"
+
+
+def _server(found: Sequence[Target], wanted: Claims) -> Iterator[str]:
+    yield "# fcgipm, context server: include this part within server { }; it needs the part for http."
+    for target in found:
+        yield from _remarks(target)
+    for target in found:
+        if target.authorizes:
+            yield from _block(f"location = {_guard_path(target)}", _guard_body(target))
+    for place in wanted.places():
+        yield from _place(wanted, place)
+    for extension in _extensions(wanted):
+        yield from _extension(wanted, extension, wanted.guarded_extensions.get(extension), root=None)
+
+
+def _remarks(target: Target) -> Iterator[str]:
+    """Yield comments about what nginx cannot do, or does anyway."""
+    options = target.options
+    remarks = []
+    if options.nph:
+        remarks.append("nph: nginx cannot pass on an answer that begins with HTTP/1.1; it needs CGI headers (Status:)")
+    if options.pass_header:
+        remarks.append(f"pass-header {', '.join(options.pass_header)}: nginx passes every request header, as HTTP_NAME")
+    if options.allow_x_send_file:
+        remarks.append("allow-x-send-file: nginx knows X-Accel-Redirect to an internal location, not X-Sendfile")
+    if options.debug:
+        remarks.append("fastcgi.debug is lighttpd's; here: error_log FILE debug, with a binary built for it")
+    if target.authorizes:
+        remarks.append("authorizer: nginx passes on the verdict alone, no Variable- headers and no page of a refusal")
+    if target.remote and not options.check_local and any(uri.startswith(".") for uri in options.uri):
+        remarks.append(
+            "its files are not looked for here: PHP behind it needs cgi.fix_pathinfo=0, else any file can be run as a "
+            "script by adding a path to its name; check-local = true looks for the file first"
+        )
+    for remark in remarks:
+        yield f"# {target.name}: {remark}."
+
+
+def _place(wanted: Claims, place: str) -> Iterator[str]:
+    """Yield the locations for what begins at the prefix *place*."""
+    guard = wanted.guard(place)
+    responder = wanted.responder(place)
+    body = list(_guarded(guard))
+    if responder is None:
+        yield from _block(f"location ^~ {_quote(place + '/', variables=False)}", [*body, *_files(wanted, guard)])
+        return
+    body += _respond_to_prefix(*responder)
+    if place in wanted.bare:  # "location ^~ /blog" would match /blogger as well
+        yield from _block(f"location = {_quote(place, variables=False)}", body)
+    if guard is None:
+        for extension, other in wanted.guarded_extensions.items():
+            inner = [*_guarded(other), *_respond_to_prefix(*responder)]
+            body += _block(f"location ~ {_quote(_ends_with(extension), variables=False)}", inner)
+    yield from _block(f"location ^~ {_quote(place + '/', variables=False)}", body)
+
+
+def _files(wanted: Claims, guard: Target | None) -> Iterator[str]:
+    """Yield what holds in a guarded place where no application answers: its files, and the extensions."""
+    root = guard.options.docroot if guard is not None else None
+    if root is not None:
+        yield f"root {_quote(root)};"
+    for extension in _extensions(wanted):
+        yield from _extension(wanted, extension, guard, root=root)
+
+
+def _extensions(wanted: Claims) -> list[str]:
+    """Return all extensions in the order in which nginx shall try them: the guarded ones first."""
+    return [
+        *wanted.guarded_extensions,
+        *(other for other in wanted.extensions if other not in wanted.guarded_extensions),
+    ]
+
+
+def _extension(wanted: Claims, extension: str, guard: Target | None, *, root: str | None) -> Iterator[str]:
+    """Yield the location of *extension*, and of those that are mapped to it; *root* is where its files are, if set."""
+    target = wanted.extensions.get(extension)
+    mapped = target.options.map_extensions if target is not None else {}
+    for written in (extension, *(alias for alias, meant in mapped.items() if meant == extension)):
+        body = list(_guarded(guard or wanted.guarded_extensions.get(written)))
+        if target is not None:
+            body += _respond_to_extension(target, written, root)
+        yield from _block(f"location ~ {_quote(_ends_with(written), variables=False)}", body)
+
+
+def _respond_to_prefix(prefix: str, target: Target) -> Iterator[str]:
+    split = f"(?s)^({_regex(prefix)})(.*)$"  # (?s): a line feed in a path is a character like others
+    yield f"fastcgi_split_path_info {_quote(split, variables=False)};"
+    if target.options.document_root is not None:
+        yield f"root {_quote(target.options.document_root)};"
+    yield from _pass(target, "$fastcgi_path_info")
+
+
+def _respond_to_extension(target: Target, extension: str, root: str | None) -> Iterator[str]:
+    split = f"(?s)^(.+?{_regex(extension)})(/.*)$"
+    root = root or target.options.document_root
+    if root is not None:
+        yield f"root {_quote(root)};"
+    yield f"fastcgi_split_path_info {_quote(split, variables=False)};"
+    yield "set $fcgipm_path_info $fastcgi_path_info;  # before try_files, which makes nginx forget it"
+    if target.checks_files:
+        yield "try_files $fastcgi_script_name =404;  # else /picture.jpg/x.php could run the picture"
+    yield from _pass(target, "$fcgipm_path_info")
+
+
+def _pass(target: Target, path_info: str) -> Iterator[str]:
+    options = target.options
+    root = _quote(options.docroot) if options.docroot is not None else "$document_root"
+    script = root.removesuffix('"') if options.docroot is not None else f'"{root}'
+    script += "$fastcgi_script_name" + (path_info if options.broken_scriptfilename else "") + '"'
+    for name, value in _PARAMS:
+        yield f"fastcgi_param {name} {value};"
+    yield f"fastcgi_param DOCUMENT_ROOT {root};"
+    yield "fastcgi_param SCRIPT_NAME $fastcgi_script_name;"
+    yield f"fastcgi_param SCRIPT_FILENAME {script};"
+    yield f"fastcgi_param PATH_INFO {path_info};"
+    yield from _delivery(target)
+
+
+def _delivery(target: Target) -> Iterator[str]:
+    """Yield what concerns the connection to *target*, whatever the request."""
+    options = target.options
+    if not any(name.lower() == "proxy" for name in options.pass_header):
+        yield 'fastcgi_param HTTP_PROXY "";  # programs take this variable for their own proxy setting'
+    if options.app_conn_timeout:
+        yield f"fastcgi_connect_timeout {_time(options.app_conn_timeout)};"
+    yield f"fastcgi_read_timeout {_time(options.idle_timeout)};"
+    yield f"fastcgi_send_timeout {_time(options.idle_timeout)};"
+    if options.flush:
+        yield "fastcgi_buffering off;"
+    yield f"fastcgi_pass {_upstream_name(target)};"
+
+
+def _guarded(guard: Target | None) -> Iterator[str]:
+    if guard is not None:
+        yield f"auth_request {_guard_path(guard)};"
+
+
+def _guard_body(target: Target) -> Iterator[str]:
+    """Yield the body of the internal location that asks the authorizer; it gets no body, script name or path info."""
+    changed = {"QUERY_STRING": _QUERY, "CONTENT_LENGTH": '""', "CONTENT_TYPE": "$content_type"}
+    yield "internal;"
+    yield "fastcgi_pass_request_body off;"
+    for name, value in _PARAMS:
+        if name != "DOCUMENT_URI":
+            yield f"fastcgi_param {name} {changed.get(name, value)};"
+    yield "fastcgi_param FCGI_ROLE AUTHORIZER;  # the record itself says responder: nginx knows no other role"
+    if target.options.docroot is not None:
+        yield f"fastcgi_param DOCUMENT_ROOT {_quote(target.options.docroot)};"
+    yield from _delivery(target)
+
+
+def _guard_path(target: Target) -> str:
+    return f"/.fcgipm-authorizer/{target.name}"
+
+
+def _upstream_name(target: Target) -> str:
+    """Return the name of the upstream of *target*: nginx ignores case there, names of applications do not."""
+    return "fcgipm_" + re.sub("[A-Z_]", lambda match: "_" + match[0].lower(), target.name)
+
+
+def _block(head: str, body: Iterable[str]) -> Iterator[str]:
+    yield ""
+    yield f"{head} {{"
+    for line in body:
+        yield f"{_INDENT}{line}" if line else ""
+    yield "}"
+
+
+def _ends_with(extension: str) -> str:
+    return f"{_regex(extension)}(/|$)"
+
+
+def _regex(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9/_-]", lambda match: "\\" + match[0], text)
+
+
+def _time(duration: int) -> str:
+    """Return *duration* (nanoseconds) as nginx writes times; it counts milliseconds."""
+    milliseconds = -(-duration // 1_000_000)
+    return f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"
+
+
+def _quote(text: str, *, variables: bool = True) -> str:
+    """Return *text* as one word of nginx's language; *variables*: whether a dollar sign would begin one there."""
+    if variables and "$" in text:
+        raise SnippetError(f"nginx has no way to write a dollar sign here: {text}")
+    if any(ord(character) < 32 for character in text):
+        raise SnippetError(f"a control character cannot be written for nginx: {text!r}")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
