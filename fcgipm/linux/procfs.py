@@ -133,6 +133,11 @@ def call(pid: int, task: int) -> Call | None:
     return Call(int(words[0]), tuple(int(word, 16) for word in words[1:7]))
 
 
+def wait_channel(pid: int, task: int) -> bytes:
+    """Return the kernel function that a thread sleeps in; ``0`` where it does not sleep, or where that is refused."""
+    return read(f"/proc/{pid}/task/{task}/wchan")
+
+
 def memory(pid: int, address: int, length: int) -> bytes:
     """Return *length* bytes at *address* of process *pid*; raise OSError (EIO) where nothing is."""
     handle = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
@@ -156,19 +161,17 @@ def selected(pid: int, address: int, count: int) -> set[int]:
     return {number for number in range(count) if bits >> number & 1}
 
 
-def lock_holders() -> set[int]:
-    """Return the processes that hold a file lock which others wait for."""
+def awaited_locks() -> list[tuple[int, int]]:
+    """Return (holder, waiter) of each file lock that somebody waits for; a pid is 0 or -1 where it is unknown."""
     holders: dict[bytes, int] = {}
-    wanted = set()
+    waits = []
     for line in read("/proc/locks").split(b"\n"):
         words = line.split()
-        if not words:
-            continue
-        if words[1] == b"->":
-            wanted.add(words[0])
-        else:
+        if len(words) > 5 and words[1] == b"->":
+            waits.append((words[0], int(words[5])))
+        elif len(words) > 4:
             holders[words[0]] = int(words[4])
-    return {holders[lock] for lock in wanted if lock in holders}
+    return [(holders[lock], waiter) for lock, waiter in waits if lock in holders]
 
 
 def holders_of(inode: int, number: int = 0) -> list[int]:
