@@ -100,23 +100,33 @@ FAMILIES: Final = {
         ),
         Family(
             name="spawns_total", type=Type.COUNTER, labels=("app", "reason"),
+            values=("initial", "replacement", "scale", "generation", "late-comer"),
             help="Instances that were started, by reason.",
+            notes="initial: for the first time, or after a stop. replacement: for one that ended unasked. generation: "
+            "by a restart or a changed definition. late-comer: for a visitor who waited at an old listener.",
         ),
         Family(
-            name="spawn_denied_total", type=Type.COUNTER, labels=("app", "reason"),
+            name="start_failures_total", type=Type.COUNTER, labels=("app",),
+            help="Starts that failed: the program could not be run, or was not ready within start-timeout.",
+        ),
+        Family(
+            name="spawn_denied_total", type=Type.COUNTER, labels=("app", "reason"), values=("restart-delay", "backoff"),
             help="Starts that were refused or put off, by reason.",
             notes="Counted once for each change of the reason, as it is logged.",
         ),
         Family(
             name="exits_total", type=Type.COUNTER, labels=("app", "reason"),
+            values=("exit-0", "exit", "signal", "unknown", "retired"),
             help="Instances that ended, by reason.",
+            notes="exit-0, exit: by themselves, with status 0 or another. retired: because they were to go. Those that "
+            "were never ready are counted as failed starts.",
         ),
         Family(
             name="retirements_total", type=Type.COUNTER, labels=("app", "result"),
             values=tuple(how.value for how in Removal),
             help="Instances that were removed, by how that was done.",
-            notes="killed: found idle, then killed. asked: sent its stop signal, when nothing could reach it any more. "
-            "cut: killed although it may have been serving.",
+            notes="killed: found idle, then killed. asked: sent its stop signal, when nothing could reach it any more; "
+            "counted as killed, too, where it did not obey. cut: killed although it may have been serving.",
         ),
         Family(
             name="connections_cut_total", type=Type.COUNTER, labels=("app",),

@@ -141,6 +141,7 @@ class _Scrape(Collector):
         for name, by_reason in counted.by_reason.items():
             for reason, count in by_reason.items():
                 self._add(name, (app, reason), count)
+        self._add("start_failures_total", (app,), counted.start_failures)
         self._add("connections_cut_total", (app,), counted.cut)
         self._add("output_dropped_bytes_total", (app,), counted.dropped)
         self._families["instance_startup_seconds"].add_metric(

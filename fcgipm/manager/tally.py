@@ -6,21 +6,24 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from fcgipm import wire
 from fcgipm.core.commands import Tell, Topic
-from fcgipm.core.events import InstanceId
+from fcgipm.core.events import InstanceId, Removal
 from fcgipm.manager.families import BUCKETS, FAMILIES
 from fcgipm.manager.usage import Usage
 
-_COUNTED = {
+_COUNTED: Final = {
     Topic.INSTANCE_STARTED: "spawns_total",
-    Topic.START_FAILED: "spawns_total",
     Topic.START_DENIED: "spawn_denied_total",
     Topic.INSTANCE_ENDED: "exits_total",
     Topic.INSTANCE_REMOVED: "retirements_total",
 }
 """Which message is counted by which metric, under the message's reason."""
+_GONE: Final = "gone"
+"""The reason of the message that a retired instance has ended."""
+_REMOVALS: Final = frozenset(how.value for how in Removal)
 
 
 @dataclass(slots=True)
@@ -48,13 +51,14 @@ class Histogram:
 class AppTally:
     """The counters of one application."""
 
-    __slots__ = ("by_reason", "cpu_of_ended", "cut", "dropped", "startup")
+    __slots__ = ("by_reason", "cpu_of_ended", "cut", "dropped", "start_failures", "startup")
 
     def __init__(self) -> None:
         self.by_reason: dict[str, Counter[str]] = {
             name: Counter(dict.fromkeys(FAMILIES[name].values, 0)) for name in set(_COUNTED.values())
         }
         self.startup = Histogram()
+        self.start_failures = 0
         self.cut = 0
         self.dropped = 0
         self.cpu_of_ended = 0.0
@@ -91,9 +95,13 @@ class Tally:
             return
         if tell.topic is Topic.INSTANCE_STARTED and tell.instance is not None:
             self._app_of[tell.instance] = tell.app
-        name = _COUNTED.get(tell.topic)
-        if name is not None and tell.reason:
-            self.app(tell.app).by_reason[name][tell.reason] += 1
+        name, counted = _COUNTED.get(tell.topic), self.app(tell.app)
+        if tell.topic is Topic.START_FAILED:
+            counted.start_failures += 1
+        elif tell.topic is Topic.INSTANCE_REMOVED and tell.reason not in _REMOVALS:
+            counted.by_reason["exits_total"]["retired"] += tell.reason == _GONE
+        elif name is not None and tell.reason:
+            counted.by_reason[name][tell.reason] += 1
 
     def note_report(self, report: wire.Report) -> None:
         """Count one report of the keeper."""
