@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from fcgipm.core.events import Instant, InstanceId
+from fcgipm.core.events import InstanceId, Instant
 
 
 class AppState(enum.Enum):

@@ -1,0 +1,58 @@
+"""What the core asks the keeper to keep for an application, so that it outlives the manager.
+
+A note is opaque to the keeper: JSON of `Memory`.  One that cannot be read (an older version wrote it) is forgotten.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import dataclass
+
+from fcgipm.codec import CodecError, from_json, to_json
+
+
+class Mode(enum.Enum):
+    """What people want of an application."""
+
+    RUN = "run"
+    STOP = "stop"
+    LEAVE = "leave"
+    """It was removed from the configuration, or the daemon ends."""
+
+
+class Trouble(enum.Enum):
+    """Whether an application is tried at all."""
+
+    NONE = "none"
+    FAILED = "failed"
+    """Its definition cannot work; only a person changes that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """The part of an application's state that must not be forgotten; instants are monotonic nanoseconds."""
+
+    mode: Mode
+    scale: int | None = None
+    failures: int = 0
+    trouble: Trouble = Trouble.NONE
+    reason: str = ""
+    last_start: int | None = None
+    restarts: int = 0
+    newest: int = 1
+    abandoned: int = 0
+    cut: int = 0
+
+
+def write(memory: Memory) -> str:
+    """Return *memory* as the text of a note."""
+    return json.dumps(to_json(memory), separators=(",", ":"))
+
+
+def read(text: str) -> Memory | None:
+    """Return what `write` wrote, None where *text* is nothing of the kind."""
+    try:
+        return from_json(Memory, json.loads(text))
+    except (CodecError, ValueError):
+        return None

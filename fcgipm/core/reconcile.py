@@ -1,0 +1,191 @@
+"""The one reconciliation between what is wanted and what there is; the same after every event.
+
+Expire what is overdue, shrink what is too many, grow what is missing.  No event spawns or removes by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fcgipm.config.schema import SECOND, Duration
+from fcgipm.core import generations, wording
+from fcgipm.core.backoff import Backoff
+from fcgipm.core.books import Books
+from fcgipm.core.commands import Command, Note, Publish, Retire, Severity, Spawn, Topic
+from fcgipm.core.events import Instant
+from fcgipm.core.instance import Instance
+from fcgipm.core.lifecycle import InstanceState
+from fcgipm.core.note import Mode, write
+from fcgipm.core.rollout import Phase, Roll, Slot, Switch
+
+SATURATED_AFTER: Final[Duration] = 1 * SECOND
+"""Never found idle for so long: the others get a new listener, so that this one comes to rest."""
+
+
+def reconcile(books: Books, now: Instant, out: list[Command]) -> None:
+    """Append to *out* the commands that bring *books* nearer to what is wanted."""
+    _expire(books, now, out)
+    _resize(books, now)
+    _relieve(books, now)
+    _roll(books, now, out)
+    _grow(books, now, out)
+    _advance(books, out)
+    _order_removals(books, now, out)
+    note = write(books.memory())
+    if note != books.noted and books.mode is not Mode.LEAVE:
+        books.noted = note
+        out.append(Note(app=books.name, text=note))
+
+
+def spawn(books: Books, generation: int, why: str, now: Instant, out: list[Command]) -> Instance:
+    """Order a new instance."""
+    instance = Instance(
+        id=books.number(),
+        generation=generation,
+        started_at=now,
+        why_started=why,
+        overdue_at=Instant(now + books.definition.start_timeout),
+    )
+    books.instances[instance.id] = instance
+    books.last_start = now
+    out.append(Spawn(app=books.name, generation=generation, instance=instance.id, why=why))
+    return instance
+
+
+def heal(books: Books, why: str, out: list[Command]) -> None:
+    """Forget the failures of the past."""
+    if books.backoff.in_force:
+        text = f"back-off is over: {why}"
+        out.append(books.message(Severity.INFO, Topic.BACKOFF_HEALED, text))
+    books.backoff = Backoff()
+
+
+def _expire(books: Books, now: Instant, out: list[Command]) -> None:
+    for instance in books.instances.values():
+        if instance.overdue_at is not None and instance.overdue_at <= now:
+            instance.failure = f"not ready after {wording.seconds(books.definition.start_timeout)}"
+            instance.retire("its start failed", first_try=now, cut_at=now)
+        healing = books.heals_at(instance)
+        if healing is not None and healing <= now:
+            age = wording.seconds(books.definition.min_server_life)
+            heal(books, f"{books.name}/{instance.id} has lived longer than {age}", out)
+
+
+def _resize(books: Books, now: Instant) -> None:
+    """Have as many slots as instances are wanted."""
+    if books.mode is not Mode.RUN:
+        return
+    change = books.change
+    if isinstance(change, Switch):
+        if change.phase is Phase.PUBLISHING:
+            return
+        _fit(books, change.slots, now, cut_at=now, why="generation")
+    _fit(books, books.slots, now, cut_at=None, why="scale")
+
+
+def _fit(books: Books, slots: list[Slot], now: Instant, *, cut_at: Instant | None, why: str) -> None:
+    while len(slots) < books.wanted:
+        slots.append(Slot(not_before=now, why=why))
+    while len(slots) > books.wanted:
+        slot = max(slots, key=lambda one: _dispensability(books, one))
+        slots.remove(slot)
+        if slot.instance is not None and books.instances[slot.instance].is_staying:
+            books.instances[slot.instance].retire("scaled down", first_try=now, cut_at=cut_at)
+
+
+def _dispensability(books: Books, slot: Slot) -> tuple[bool, bool, int]:
+    """Order slots by how little is lost with them: empty before starting before ready, young before old."""
+    if slot.instance is None:
+        return (True, False, slot.not_before)
+    instance = books.instances[slot.instance]
+    return (False, not instance.is_ready, instance.id)
+
+
+def _relieve(books: Books, now: Instant) -> None:
+    """Where a surplus instance is never idle, let a new generation take the visitors from it."""
+    if books.change is not None or not books.switches or books.mode is not Mode.RUN:
+        return
+    if books.abandoned > books.generation:
+        return
+    if any(_is_saturated(books, instance, now) for instance in books.instances.values()):
+        books.newest += 1
+        generations.gather(books, "a surplus instance was never idle on the old listener", now)
+
+
+def _is_saturated(books: Books, instance: Instance, now: Instant) -> bool:
+    return (
+        instance.state is InstanceState.RETIRING
+        and instance.generation == books.generation
+        and instance.cut_at is None
+        and instance.refused_since is not None
+        and now - instance.refused_since >= SATURATED_AFTER
+    )
+
+
+def _roll(books: Books, now: Instant, out: list[Command]) -> None:
+    """Replace the instances on a shared listener, one at a time."""
+    roll = books.change
+    if not isinstance(roll, Roll):
+        return
+    stale = [slot for slot in books.slots if _generation_in(books, slot) < roll.generation]
+    if roll.replacement is not None:
+        replacement = books.instances[roll.replacement]
+        if replacement.is_ready:
+            roll.replacement = None
+            _replace(books, stale, replacement, now)
+        return
+    if any(one.state is InstanceState.RETIRING and one.cut_at is not None for one in books.instances.values()):
+        return
+    if stale:
+        roll.replacement = spawn(books, roll.generation, "generation", now, out).id
+        return
+    books.change = None
+    books.generation = roll.generation
+    text = f"generation {roll.generation} is complete: {roll.why}"
+    out.append(books.message(Severity.INFO, Topic.GENERATION_PUBLISHED, text))
+
+
+def _generation_in(books: Books, slot: Slot) -> int:
+    """Return the generation of a slot's instance; an empty slot is filled by the published one."""
+    return books.generation if slot.instance is None else books.instances[slot.instance].generation
+
+
+def _replace(books: Books, stale: list[Slot], replacement: Instance, now: Instant) -> None:
+    """Give *replacement* the place of an old instance, which goes."""
+    if not stale:
+        replacement.retire("nobody is left to be replaced", first_try=now, cut_at=None)
+        return
+    slot = stale[0]
+    old = books.instances.get(slot.instance) if slot.instance is not None else None
+    slot.instance = replacement.id
+    if old is not None and old.is_staying:
+        cut_at = Instant(now + books.definition.stop_timeout)
+        old.retire("replaced", first_try=now, cut_at=cut_at)
+
+
+def _grow(books: Books, now: Instant, out: list[Command]) -> None:
+    for generation, slot in list(books.startable()):
+        if books.start_at(slot) <= now:
+            slot.instance = spawn(books, generation, slot.why, now, out).id
+
+
+def _advance(books: Books, out: list[Command]) -> None:
+    """Publish a generation that is complete."""
+    change = books.change
+    if not isinstance(change, Switch) or change.phase is not Phase.GATHERING:
+        return
+    if all(slot.instance is not None and books.instances[slot.instance].is_ready for slot in change.slots):
+        change.phase = Phase.PUBLISHING
+        out.append(Publish(app=books.name, generation=change.generation, why=change.why))
+
+
+def _order_removals(books: Books, now: Instant, out: list[Command]) -> None:
+    for instance in books.instances.values():
+        if instance.state is not InstanceState.RETIRING:
+            continue
+        if instance.cut_at is not None and instance.cut_at <= now:
+            instance.cut_at = instance.next_try = None
+            out.append(Retire(instance=instance.id, cut=True, why=instance.why_retiring))
+        elif instance.next_try is not None and instance.next_try <= now:
+            instance.next_try = None
+            out.append(Retire(instance=instance.id, cut=False, why=instance.why_retiring))

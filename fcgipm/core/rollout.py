@@ -1,0 +1,61 @@
+"""A change of generations in progress.
+
+An application with a listener for each generation changes by a `Switch`: the new generation is complete before it is
+published, then the old one drains.  Where all generations share one listener (TCP) the change is a `Roll`: one
+replacement at a time.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from fcgipm.core.events import InstanceId, Instant
+
+
+@dataclass(slots=True, kw_only=True)
+class Slot:
+    """A place for one instance; empty, it may be filled from *not_before* on."""
+
+    not_before: Instant
+    instance: InstanceId | None = None
+    why: str = "initial"
+    """Why the next instance is started in it: a word for the counters."""
+
+
+class Phase(enum.Enum):
+    """How far a switch is."""
+
+    GATHERING = "gathering"
+    """The instances of the new generation are being started."""
+    PUBLISHING = "publishing"
+    """The order to publish it is under way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """A wish for a new generation."""
+
+    why: str
+    new_listener: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class Switch:
+    """From the published generation to *generation*; 0 is none, nobody can reach the application then."""
+
+    generation: int
+    why: str
+    phase: Phase
+    slots: list[Slot] = field(default_factory=list)
+    then: Restart | None = None
+    """What was asked for while it was being published: that takes milliseconds, and is not interrupted."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Roll:
+    """To *generation* on the shared listener, by one *replacement* at a time."""
+
+    generation: int
+    why: str
+    replacement: InstanceId | None = None

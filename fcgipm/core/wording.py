@@ -1,0 +1,56 @@
+"""Pieces of the core's messages: spans of time, ends of processes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fcgipm.config.schema import SECOND, Duration
+
+_SIGNALS: Final = {
+    1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 5: "TRAP", 6: "ABRT", 7: "BUS", 8: "FPE", 9: "KILL", 10: "USR1",
+    11: "SEGV", 12: "USR2", 13: "PIPE", 14: "ALRM", 15: "TERM", 16: "STKFLT", 24: "XCPU", 25: "XFSZ", 31: "SYS",
+}  # fmt: skip
+"""Names by number, as on Linux; `core` may not ask the `signal` module."""
+
+_SUEXEC: Final = {
+    101: "wrong number of arguments", 102: "its caller is no known user", 103: "wrong user called it",
+    104: "the command has a slash or ..", 105: "no such target user", 106: "no such target group",
+    107: "target uid or gid too low, or root", 108: "target group refused", 109: "could not set the group",
+    110: "could not set the user", 111: "the working directory cannot be found",
+    112: "the document root cannot be entered", 113: "the user's directory cannot be entered",
+    114: "the program is outside the document root", 115: "the directory cannot be looked at",
+    116: "the directory is writable by others", 117: "the program cannot be looked at or is a symlink",
+    118: "the program is writable by others", 119: "the program is setuid or setgid",
+    120: "program or directory is not owned by the target user and group", 121: "umask could not be set",
+    123: "the configuration for its caller is missing or forbids it", 124: "exec was refused",
+}  # fmt: skip
+"""What suexec's exit statuses mean."""
+
+
+def seconds(span: Duration) -> str:
+    """Return *span* for people: ``4 s``, ``0.3 s``, ``10 min``.
+
+    >>> [seconds(4 * SECOND), seconds(SECOND // 4), seconds(600 * SECOND), seconds(0)]
+    ['4 s', '0.2 s', '10 min', '0 s']
+    """
+    if span >= 120 * SECOND:
+        return f"{span // (60 * SECOND)} min"
+    if span >= 10 * SECOND or span % SECOND == 0:
+        return f"{span // SECOND} s"
+    return f"{span / SECOND:.1f} s"
+
+
+def end(code: int | None, signal: int | None, *, dumped: bool) -> str:
+    """Return how a process ended: ``exit status 1``, ``killed by SIGSEGV (core dumped)``."""
+    if signal is not None:
+        name = _SIGNALS.get(signal)
+        text = f"killed by SIG{name}" if name else f"killed by signal {signal}"
+        return f"{text} (core dumped)" if dumped else text
+    if code is None:
+        return "ended, how is not known"
+    return f"exit status {code}"
+
+
+def suexec(code: int | None) -> str | None:
+    """Return why suexec refused with *code*; None if it is none of its exit statuses."""
+    return None if code is None else _SUEXEC.get(code)
