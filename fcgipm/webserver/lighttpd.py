@@ -118,13 +118,18 @@ def _surroundings(target: Target) -> Iterator[str]:
 
 
 def _servers(entries: Iterable[tuple[str, Target]]) -> Iterator[str]:
-    yield "fastcgi.server += ("
+    """Yield fastcgi.server for (key, target); a guard and a responder may have one key."""
+    keys: dict[str, list[Target]] = {}
     for key, target in entries:
+        keys.setdefault(key, []).append(target)
+    yield "fastcgi.server += ("
+    for key, found in keys.items():
         yield f"{_INDENT}{_quote(key)} => ("
-        for number, host in enumerate(_hosts(key, target), start=1):
-            yield f"{_INDENT * 2}{_quote(f'{target.name}/{number}')} => ("
-            yield from (f"{_INDENT * 3}{_quote(name)} => {value}," for name, value in host)
-            yield f"{_INDENT * 2}),"
+        for target in found:
+            for number, host in enumerate(_hosts(key, target), start=1):
+                yield f"{_INDENT * 2}{_quote(f'{target.name}/{number}')} => ("
+                yield from (f"{_INDENT * 3}{_quote(name)} => {value}," for name, value in host)
+                yield f"{_INDENT * 2}),"
         yield f"{_INDENT}),"
     yield ")"
 
