@@ -180,9 +180,11 @@ def _respond_to_extension(target: Target, extension: str, root: str | None) -> I
     if root is not None:
         yield f"root {_quote(root)};"
     yield f"fastcgi_split_path_info {_quote(split, variables=False)};"
+    if not target.checks_files:
+        yield from _pass(target, "$fastcgi_path_info")
+        return
     yield "set $fcgipm_path_info $fastcgi_path_info;  # before try_files, which makes nginx forget it"
-    if target.checks_files:
-        yield "try_files $fastcgi_script_name =404;  # else /picture.jpg/x.php could run the picture"
+    yield "try_files $fastcgi_script_name =404;  # else /picture.jpg/x.php could run the picture"
     yield from _pass(target, "$fcgipm_path_info")
 
 
