@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fcgipm.config.drafts import Draft
-from fcgipm.config.identity import group_name, identity_of, own_identity, resolve_group, resolve_user
+from fcgipm.config.identity import group_name, identity_of, make_identity, own_identity, resolve_group, resolve_user
 from fcgipm.config.problems import Report
 from fcgipm.config.schema import Application, Daemon
 
@@ -60,7 +60,7 @@ def fill_applications(drafts: Drafts, daemon: Daemon, euid: int, report: Report)
     """Make every application and external application complete; identities that cannot be go to *report*."""
     for draft in drafts.applications.values():
         _fill_application(draft, daemon)
-        _fill_identity(draft, daemon, euid, report)
+        _fill_identity(draft, drafts.daemon, daemon, euid, report)
     for draft in drafts.externals.values():
         draft.values["uri"] = draft.values["uri"] or (f"/{draft.name}/",)
 
@@ -77,16 +77,18 @@ def _fill_application(draft: Draft, daemon: Daemon) -> None:
         values["ready_timeout"] = min(values["ready_timeout"], values["start_timeout"])
 
 
-def _fill_identity(draft: Draft, daemon: Daemon, euid: int, report: Report) -> None:
+def _fill_identity(draft: Draft, daemon_draft: Draft, daemon: Daemon, euid: int, report: Report) -> None:
     """Write down as whom the instances run and who owns the socket, so that `apply` notices when that changes."""
     values = draft.values
-    identity_fields = {name: values[name] for name in ("user", "group", "groups")}
+    names = {name: values[name] for name in ("user", "group", "groups")}
     try:
-        identity = identity_of(Application(name=draft.name, command=("/",), **identity_fields), daemon, euid)
+        identity = identity_of(Application(name=draft.name, command=("/",), **names), daemon, euid)
+        make_identity(names["user"] or identity.user, names["group"] or identity.group, names["groups"])
     except LookupError as error:
         if draft.sound("user", "group", "groups"):
             blamed = next((name for name in ("group", "groups") if _is_unknown(values[name])), "user")
-            report.problem(draft.at(blamed), str(error))
+            from_daemon = blamed == "user" and values["user"] is None
+            report.problem(daemon_draft.at("web_user") if from_daemon else draft.at(blamed), str(error))
         draft.broken |= {"user", "group", "groups"}
         return
     draft.fill("user", identity.user)

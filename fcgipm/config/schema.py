@@ -151,6 +151,7 @@ class Daemon:
         Kind.WRAPPER,
         'program that starts the applications as their users: "off", "on" (the system\'s suexec) or a path',
         default="off",
+        change=Change.GENERATION,
         fcgi="FastCgiWrapper, FastCgiSuexec",
     )
     log: str = _daemon(

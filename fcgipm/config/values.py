@@ -176,10 +176,9 @@ def _socket_path(option: Option, value: Any) -> str:
 
 
 def _integer(_option: Option, value: Any) -> int:
-    if type(value) is not int:
+    if isinstance(value, bool) or not isinstance(value, int):
         raise _not(value, "a whole number")
-    number: int = value
-    return number
+    return value
 
 
 def _boolean(_option: Option, value: Any) -> bool:
@@ -197,7 +196,7 @@ def _duration(option: Option, value: Any) -> Duration:
             raise _not(value, option.kind.value)
         unit = UNITS[found[3] or "s"]
         fraction = found[2] or ""
-        span = int(found[1]) * unit + int(fraction or 0) * unit // 10 ** len(fraction)
+        span: Duration = int(found[1]) * unit + int(fraction or 0) * unit // 10 ** len(fraction)
     elif not math.isfinite(value):
         raise _not(value, option.kind.value)
     else:

@@ -1,0 +1,75 @@
+"""Say what has to change between two configurations, for `apply`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from fcgipm.config.load import Loaded
+from fcgipm.config.schema import Application, Change, Daemon, External, options
+
+Effect: TypeAlias = Change | Literal["added", "removed"]
+
+_ENVIRONMENT = frozenset({"initial-env", "pass-env", "env-file", "allowed-clients"})
+_IDENTITY = frozenset({"user", "group", "groups"})
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """One difference: the application (None: the daemon), the key ("" for all of it), what it takes to apply it."""
+
+    app: str | None
+    key: str
+    effect: Effect
+
+
+def compare(old: Loaded, new: Loaded) -> tuple[KeyChange, ...]:
+    """Return all differences: of the daemon first, then of applications by name, keys in the order of the schema.
+
+    Also found are differences that no key shows: another content of env-file, another value of a passed variable,
+    another membership in the user database.
+    """
+    changes = [KeyChange(None, key, effect) for key, effect in _differing(old.config.daemon, new.config.daemon)]
+    told = {change.key for change in changes}
+    changes += [
+        KeyChange(None, key, option.change)
+        for key, option, item in options(Daemon)
+        if item.name in new.pending and key not in told
+    ]
+    for name in sorted(old.config.applications.keys() | new.config.applications.keys()):
+        before, after = old.config.applications.get(name), new.config.applications.get(name)
+        found = _of_table(name, before, after)
+        if before is not None and after is not None:
+            found += _unseen(name, old, new, {change.key for change in found})
+        changes += found
+    return (*changes, *_of_externals(old.config.externals, new.config.externals))
+
+
+def _of_externals(old: Mapping[str, External], new: Mapping[str, External]) -> list[KeyChange]:
+    names = sorted(old.keys() | new.keys())
+    return [change for name in names for change in _of_table(name, old.get(name), new.get(name))]
+
+
+def _of_table(name: str, old: Application | External | None, new: Application | External | None) -> list[KeyChange]:
+    if old is None:
+        return [KeyChange(name, "", "added")]
+    if new is None:
+        return [KeyChange(name, "", "removed")]
+    return [KeyChange(name, key, effect) for key, effect in _differing(old, new)]
+
+
+def _unseen(name: str, old: Loaded, new: Loaded, told: set[str]) -> list[KeyChange]:
+    found = []
+    if old.environments[name] != new.environments[name] and told.isdisjoint(_ENVIRONMENT):
+        key = "pass-env" if new.config.applications[name].env_file is None else "env-file"
+        found.append(KeyChange(name, key, Change.GENERATION))
+    if old.identities[name] != new.identities[name] and told.isdisjoint(_IDENTITY):
+        found.append(KeyChange(name, "user", Change.GENERATION))
+    return found
+
+
+def _differing(old: object, new: object) -> Iterator[tuple[str, Change]]:
+    for key, option, item in options(type(new)):
+        if getattr(old, item.name) != getattr(new, item.name):
+            yield key, option.change

@@ -1,0 +1,122 @@
+"""Write values, tables and whole configurations as TOML that can be loaded again, or as plain data for JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from fcgipm.config.schema import SECOND, Application, Config, Daemon, External, Kind, Option, options
+from fcgipm.config.values import UNLIMITED, duration_text, octal_text, signal_name
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_TO_ESCAPE = re.compile(r'[\x00-\x1f\x7f"\\]')
+_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def render_config(config: Config) -> Iterator[str]:
+    """Yield the lines of *config* as a file, every key written out."""
+    yield "[fcgipm]"
+    yield from _lines(config.daemon, ("fcgipm",))
+    for name, app in config.applications.items():
+        yield from ("", f"[{_dotted('app', name)}]")
+        yield from _lines(app, ("app", name))
+    for name, external in config.externals.items():
+        yield from ("", f"[{_dotted('external', name)}]")
+        yield from _lines(external, ("external", name))
+
+
+def render_value(option: Option, value: Any) -> str:
+    """Return *value*, a field's, as *option* is written in the file."""
+    return _toml(plain_value(option, value, in_seconds=False))
+
+
+def plain_config(config: Config) -> dict[str, Any]:
+    """Return *config* as data for JSON: keys as in the file, durations in seconds."""
+    return {
+        "fcgipm": _plain(config.daemon),
+        "app": {name: _plain(app) for name, app in config.applications.items()},
+        "external": {name: _plain(external) for name, external in config.externals.items()},
+    }
+
+
+def plain_value(option: Option, value: Any, *, in_seconds: bool) -> Any:
+    """Return *value*, a field's, as the data that the file could hold; durations are texts unless *in_seconds*."""
+    if value is None:
+        return None
+    if option.kind is Kind.DURATION and in_seconds:
+        return value // SECOND if value % SECOND == 0 else value / SECOND
+    return _PLAIN.get(option.kind, lambda item: item)(value)
+
+
+def _plain(table: Daemon | Application | External) -> dict[str, Any]:
+    return {
+        key: plain_value(option, getattr(table, item.name), in_seconds=True)
+        for key, option, item in options(type(table))
+    }
+
+
+def _lines(table: Daemon | Application | External, keys: tuple[str, ...]) -> Iterator[str]:
+    behind: list[str] = []
+    for key, option, item in options(type(table)):
+        value = getattr(table, item.name)
+        if _is_left_out(table, item.name, value):
+            continue
+        if option.kind is Kind.ENVIRONMENT:
+            if value:
+                behind += ["", f"[{_dotted(*keys, key)}]"]
+                behind += [f"{_key(name)} = {_toml(text)}" for name, text in value.items()]
+        else:
+            yield f"{key} = {render_value(option, value)}"
+    yield from behind
+
+
+def _is_left_out(table: Daemon | Application | External, name: str, value: Any) -> bool:
+    """Whether the file cannot say *value*, which then is what it means to say nothing."""
+    if value is None or (name == "host" and not value):
+        return True
+    return name == "address" and isinstance(table, Application) and table.port is None
+
+
+def _limits(value: Mapping[str, int]) -> dict[str, int | str]:
+    return {name: "unlimited" if limit == UNLIMITED else limit for name, limit in value.items()}
+
+
+_PLAIN: Mapping[Kind, Callable[[Any], Any]] = {
+    Kind.DURATION: duration_text,
+    Kind.OCTAL: octal_text,
+    Kind.SIGNAL: signal_name,
+    Kind.LIMITS: _limits,
+    Kind.ENVIRONMENT: dict,
+    Kind.EXTENSIONS: dict,
+    Kind.TEXTS: list,
+    Kind.COMMAND: list,
+    Kind.IDENTITIES: list,
+    Kind.URIS: list,
+    Kind.HOSTS: list,
+}
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{_TO_ESCAPE.sub(_escaped, value)}"'
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{_key(name)} = {_toml(item)}" for name, item in value.items())
+        return f"{{ {inside} }}" if inside else "{}"
+    if isinstance(value, list):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return str(value)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return _SHORT.get(found.group(), f"\\u{ord(found.group()):04x}")
+
+
+def _key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else _toml(name)
+
+
+def _dotted(*names: str) -> str:
+    return ".".join(_key(name) for name in names)
