@@ -110,18 +110,25 @@ class Watch:
 
 def look(pid: int, endpoint: Endpoint) -> Look:
     """Look once at all tasks of all processes of the instance *pid*, whose fd 0 is *endpoint*."""
-    processes = [process for process in session.members(pid) if process.state not in "ZX"]
+    processes = [process.pid for process in session.members(pid) if _lives(process)]
     if not processes:
         return Look.GONE
-    seen = [_look_at_process(process.pid, endpoint) for process in processes]
+    seen = [_look_at_process(process, endpoint) for process in processes]
     if Look.ACCEPTING in seen:
         return Look.ACCEPTING
-    if _serves([process.pid for process in processes], endpoint):
+    if _serves(processes, endpoint):
         return Look.SERVING
     for result in (Look.UNKNOWN, Look.RUNNING):
         if result in seen:
             return result
     return Look.ASLEEP
+
+
+def _lives(process: procfs.Stat) -> bool:
+    try:
+        return process.state not in "ZX" or procfs.living_task(process.pid) is not None
+    except OSError:
+        return False
 
 
 def _look_at_process(pid: int, endpoint: Endpoint) -> Look:
@@ -132,6 +139,8 @@ def _look_at_process(pid: int, endpoint: Endpoint) -> Look:
         return Look.RUNNING  # it has just ended
     for task in tasks:
         try:
+            if procfs.task_state(pid, task) in "ZX":
+                continue
             call = procfs.call(pid, task)
             if call is not None and _waits_for(pid, task, call, endpoint):
                 return Look.ACCEPTING
@@ -153,14 +162,14 @@ def _waits_for(pid: int, task: int, call: procfs.Call, endpoint: Endpoint) -> bo
         case _Wait.ACCEPT:
             numbers = {first & 0xFFFFFFFF}
         case _Wait.EPOLL:
-            return endpoint.inode in procfs.watched_for_input(pid, first & 0xFFFFFFFF)
+            return endpoint.inode in procfs.watched_for_input(pid, task, first & 0xFFFFFFFF)
         case _Wait.POLL if second <= _MAX_POLLED:
             numbers = procfs.polled_for_input(pid, first, second)
         case _Wait.SELECT if first <= _MAX_POLLED:
             numbers = procfs.selected(pid, second, first)
         case _:
             return False
-    return any(procfs.socket_inode(procfs.descriptor(pid, number)) == endpoint.inode for number in numbers)
+    return any(procfs.socket_inode(procfs.descriptor(pid, task, number)) == endpoint.inode for number in numbers)
 
 
 def _serves(pids: list[int], endpoint: Endpoint) -> bool:

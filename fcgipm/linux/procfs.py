@@ -67,11 +67,11 @@ def stat(pid: int) -> Stat:
 
 
 def processes() -> Iterator[Stat]:
-    """Yield all processes that can be seen; what ends meanwhile is left out."""
+    """Yield all processes that can be seen; what ends meanwhile, or is hidden (hidepid), is left out."""
     for pid in pids():
         try:
             found = stat(pid)
-        except (FileNotFoundError, ProcessLookupError):
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
         yield found
 
@@ -86,9 +86,28 @@ def task_state(pid: int, task: int) -> str:
     return _parsed(task, read(f"/proc/{pid}/task/{task}/stat")).state
 
 
+def living_task(pid: int) -> int | None:
+    """Return a thread of process *pid* that lives, the main one if it does; None for a process that has ended.
+
+    A process goes on when its main thread has ended, but /proc/PID/fd is empty then.
+    """
+    if stat(pid).state not in "ZX":
+        return pid
+    for task in tasks(pid):
+        try:
+            if task_state(pid, task) not in "ZX":
+                return task
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return None
+
+
 def descriptors(pid: int) -> dict[int, str]:
     """Return the open descriptors of process *pid* and what they are: ``socket:[4711]``."""
-    directory = f"/proc/{pid}/fd"
+    task = living_task(pid)
+    if task is None:
+        return {}
+    directory = f"/proc/{pid}/task/{task}/fd"
     found = {}
     for name in os.listdir(directory):
         try:
@@ -98,10 +117,10 @@ def descriptors(pid: int) -> dict[int, str]:
     return found
 
 
-def descriptor(pid: int, number: int) -> str | None:
-    """Return what descriptor *number* of process *pid* is; None where it has none."""
+def descriptor(pid: int, task: int, number: int) -> str | None:
+    """Return what descriptor *number* of a thread of process *pid* is; None where it has none."""
     try:
-        return os.readlink(f"/proc/{pid}/fd/{number}")
+        return os.readlink(f"/proc/{pid}/task/{task}/fd/{number}")
     except FileNotFoundError:
         return None
 
@@ -113,10 +132,10 @@ def socket_inode(link: str | None) -> int | None:
     return int(link[8:-1])
 
 
-def watched_for_input(pid: int, number: int) -> set[int]:
+def watched_for_input(pid: int, task: int, number: int) -> set[int]:
     """Return the inodes that the epoll descriptor *number* watches for EPOLLIN."""
     found = set()
-    for line in read(f"/proc/{pid}/fdinfo/{number}").split(b"\n"):
+    for line in read(f"/proc/{pid}/task/{task}/fdinfo/{number}").split(b"\n"):
         if line.startswith(b"tfd:"):
             words = line.replace(b":", b": ").split()
             fields = dict(zip(words[::2], words[1::2], strict=False))

@@ -90,6 +90,11 @@ class UnixRow:
     file: tuple[int, int] | None
     queue: Queue | None
 
+    @property
+    def listening(self) -> bool:
+        """Whether it is a listener rather than a connection."""
+        return self.state == _LISTEN
+
 
 @dataclass(frozen=True, slots=True)
 class TcpRow:

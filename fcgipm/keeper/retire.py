@@ -1,0 +1,224 @@
+"""Remove an instance without losing a request: freeze it, look, then kill it or let it go on.
+
+Only what is frozen can be judged: between a look at a running process and its death it may accept a visitor.  The
+whole session is frozen and looked at, because threads, and children as php-cgi makes them, accept by themselves.
+Each function here is one attempt and takes at most about a quarter of a second.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import select
+import signal
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from fcgipm.config.schema import MILLISECOND
+from fcgipm.keeper import session
+from fcgipm.keeper.session import Process
+from fcgipm.keeper.use import Use, sockets_of, use_of
+from fcgipm.linux import pidfd as pidfds
+from fcgipm.linux import procfs
+from fcgipm.linux.sock_diag import Diag, Endpoint
+
+FREEZE_LIMIT: Final = 250 * MILLISECOND
+"""How long an instance may be on its way to standing still: a vfork never gets there."""
+_PAUSE: Final = 0.0002
+"""Seconds between two scans."""
+_STILL: Final = "TtZX"
+_MAX_KILL_ROUNDS: Final = 20
+
+
+class Result(enum.Enum):
+    """What became of an attempt; the values are those of `core.events.Removal` and `core.events.Refusal`."""
+
+    KILLED = "killed"
+    ASKED = "asked"
+    BUSY = "busy"
+    QUEUE = "queue"
+    UNSTOPPABLE = "unstoppable"
+    LOCK = "lock"
+    GONE = "gone"
+
+    @property
+    def removed(self) -> bool:
+        """Whether the instance is going, rather than spared."""
+        return self in {Result.KILLED, Result.ASKED}
+
+
+def try_removal(
+    leader: Process, endpoint: Endpoint, *, published: bool, last: bool, asked: bool, stop_signal: int
+) -> Result:
+    """Try once to remove the instance *leader* without loss; its end, if it comes, is for the caller to wait for.
+
+    An idle instance of a *published* listener (TCP always is) is killed.  One of an unpublished listener is sent
+    *stop_signal* first, and killed when it was *asked* already.  While somebody waits in the queue of an unpublished
+    listener, its *last* instance is spared, and another is not asked but killed: it could take a visitor on its way
+    out.  Raises OSError where /proc or the kernel's socket tables cannot be read; the instance goes on then.
+    """
+    try:
+        locked = _holds_awaited_lock({process.pid for process in session.members(leader.pid)})
+    except FileNotFoundError:
+        locked = False  # no /proc/locks: no file locks in this kernel
+    if locked:
+        return Result.LOCK
+    with Diag() as diag, _Frozen(leader) as frozen:
+        if not frozen.freeze():
+            return Result.GONE if pidfds.has_ended(leader.pidfd) else Result.UNSTOPPABLE
+        use = use_of(frozen.pids(), endpoint, diag)
+        if use is Use.BUSY:
+            return Result.BUSY
+        queue = None if published else diag.queue(endpoint)
+        waiting = queue is not None and queue.waiting > 0
+        if waiting and last:
+            return Result.QUEUE
+        if not published and not asked and not waiting:
+            frozen.send(stop_signal)
+            return Result.ASKED
+        if use is Use.HIDDEN:
+            return Result.BUSY  # what cannot be seen is taken for a visitor
+        frozen.kill()
+        return Result.KILLED
+
+
+def cut(leader: Process, endpoint: Endpoint) -> int:
+    """Kill the whole instance, whatever it does; return how many accepted connections it held, as far as is seen."""
+    with _Frozen(leader) as frozen:
+        frozen.freeze()  # if it cannot be, what runs is killed all the same
+        try:
+            with Diag() as diag:
+                accepted = diag.accepted(endpoint)
+            connections = len(accepted.intersection(sockets_of(frozen.pids())[0]))
+        except OSError:
+            connections = 0
+        frozen.kill()
+        return connections
+
+
+def thaw(leader: Process) -> None:
+    """Let everything that belongs to the instance go on, whoever stopped it."""
+    for stat in session.members(leader.pid):
+        member = _hold(stat)
+        if member is not None:
+            member.send(signal.SIGCONT)
+            os.close(member.pidfd)
+
+
+@dataclass(slots=True)
+class _Member:
+    stat: procfs.Stat
+    pidfd: int
+
+    def send(self, number: int) -> bool:
+        """Send signal *number*; return False where that is refused (a setuid program, seen by an ordinary user)."""
+        try:
+            pidfds.send(self.pidfd, number)
+        except PermissionError:
+            return False
+        return True
+
+
+@dataclass(slots=True)
+class _Frozen:
+    """The members of an instance, from the first stop to the kill or to going on.
+
+    Leaving the context continues everything that was stopped, whatever went wrong in between.
+    """
+
+    leader: Process
+    members: dict[int, _Member] = field(default_factory=dict)
+    refused: bool = False
+    """Whether some member cannot be sent signals."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # A stopped process that was killed dies all the same; one that was asked gets its signal when it goes on.
+        self.send(signal.SIGCONT)
+        for member in self.members.values():
+            os.close(member.pidfd)
+        self.members.clear()
+
+    def pids(self) -> list[int]:
+        return list(self.members)
+
+    def freeze(self) -> bool:
+        """Stop everything; return False if the leader has ended or something does not stop within the limit."""
+        deadline = time.monotonic_ns() + FREEZE_LIMIT
+        while not pidfds.has_ended(self.leader.pidfd):
+            # A fork that is under way when the stop arrives starts over after it, so this comes to an end: a scan
+            # after all were sent it that shows nothing new has seen everything.
+            if not self._stop_new() and self._all_still():
+                return True
+            if self.refused or time.monotonic_ns() > deadline:
+                break
+            select.select((), (), (), _PAUSE)  # bounded by the limit: the instance must not stand for longer
+        return False
+
+    def send(self, number: int) -> None:
+        """Send *number* to every member, the leader last."""
+        for pid in sorted(self.members, key=lambda pid: pid == self.leader.pid):
+            self.members[pid].send(number)
+
+    def kill(self) -> None:
+        """Kill every member, the leader last, again until nothing new is found.
+
+        Were the leader first, stopped members in another process group would be sent SIGHUP and SIGCONT, and run.
+        """
+        for _ in range(_MAX_KILL_ROUNDS):
+            for pid, member in self.members.items():
+                if pid != self.leader.pid:
+                    member.send(signal.SIGKILL)
+            if not self._stop_new():
+                break
+        pidfds.send(self.leader.pidfd, signal.SIGKILL)
+
+    def _stop_new(self) -> bool:
+        """Stop the members that are not known yet; return whether there were any."""
+        found = False
+        for stat in session.members(self.leader.pid):
+            known = self.members.get(stat.pid)
+            if known is not None and known.stat.started == stat.started:
+                continue
+            member = _hold(stat)
+            if member is not None:
+                if known is not None:
+                    os.close(known.pidfd)
+                self.members[stat.pid] = member
+                found = True
+                self.refused = not member.send(signal.SIGSTOP) or self.refused
+        return found
+
+    def _all_still(self) -> bool:
+        return all(_is_still(pid) for pid in self.members)
+
+
+def _hold(stat: procfs.Stat) -> _Member | None:
+    """Return the process with a descriptor; None if it has ended meanwhile."""
+    try:
+        pidfd = pidfds.open_process(stat.pid)
+    except ProcessLookupError:
+        return None
+    try:
+        if procfs.stat(stat.pid).started == stat.started:
+            return _Member(stat, pidfd)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    os.close(pidfd)
+    return None
+
+
+def _is_still(pid: int) -> bool:
+    try:
+        return all(procfs.task_state(pid, task) in _STILL for task in procfs.tasks(pid))
+    except (FileNotFoundError, ProcessLookupError):
+        return True  # it, or a thread of it, has ended
+
+
+def _holds_awaited_lock(pids: Collection[int]) -> bool:
+    """Return whether one of *pids* holds a file lock that somebody else waits for: he would stand still too."""
+    return any(holder in pids and waiter not in pids for holder, waiter in procfs.awaited_locks())

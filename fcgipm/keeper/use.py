@@ -1,0 +1,98 @@
+"""See whether frozen processes serve a visitor: hold a connection that was accepted from a listener."""
+
+from __future__ import annotations
+
+import enum
+import os
+import socket
+from collections.abc import Iterable
+
+from fcgipm.linux import pidfd as pidfds
+from fcgipm.linux import procfs
+from fcgipm.linux.sock_diag import Diag, Endpoint, is_from
+
+
+class Use(enum.Enum):
+    """Whether an instance serves anybody."""
+
+    IDLE = enum.auto()
+    BUSY = enum.auto()
+    HIDDEN = enum.auto()
+    """Some of its descriptors cannot be looked at, and nobody is seen who is connected."""
+
+
+def use_of(pids: Iterable[int], endpoint: Endpoint, diag: Diag) -> Use:
+    """Judge processes that stand still.  The kernel is asked after they stopped, the descriptors are read after that.
+
+    Raises OSError where /proc or the kernel's socket tables cannot be read.
+    """
+    accepted = diag.accepted(endpoint)
+    held, hidden = sockets_of(pids)
+    if not accepted.isdisjoint(held):
+        return Use.BUSY
+    if hidden:
+        return Use.BUSY if accepted else Use.HIDDEN
+    # A dump can miss what moves in the kernel's tables, and never has clients of another network namespace.
+    held.pop(endpoint.inode, None)
+    uses = {_use_of_socket(inode, holder, endpoint, diag) for inode, holder in held.items()}
+    for use in (Use.BUSY, Use.HIDDEN):
+        if use in uses:
+            return use
+    return Use.IDLE
+
+
+def sockets_of(pids: Iterable[int]) -> tuple[dict[int, tuple[int, int]], bool]:
+    """Return the sockets that *pids* hold, each with one (pid, descriptor), and whether some could not be looked at."""
+    found = {}
+    hidden = False
+    for pid in pids:
+        try:
+            descriptors = procfs.descriptors(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended
+        except PermissionError:
+            hidden = True
+            continue
+        for number, link in descriptors.items():
+            inode = procfs.socket_inode(link)
+            if inode is not None:
+                found[inode] = (pid, number)
+    return found, hidden
+
+
+def _use_of_socket(inode: int, holder: tuple[int, int], endpoint: Endpoint, diag: Diag) -> Use:
+    """Judge one socket that is not among the accepted connections that the kernel has told."""
+    row = diag.unix_socket(inode)
+    if row is not None:
+        accepted = endpoint.name is not None and row.name == endpoint.name and not row.listening
+        return Use.BUSY if accepted else Use.IDLE
+    try:
+        with _copy(*holder) as sock:
+            return Use.BUSY if _is_accepted(sock, endpoint) else Use.IDLE
+    except OSError:
+        connection = diag.tcp_held().get(inode)
+        if connection is None:
+            return Use.HIDDEN
+        return Use.BUSY if is_from(connection, endpoint) else Use.IDLE
+
+
+def _copy(pid: int, number: int) -> socket.socket:
+    pidfd = pidfds.open_process(pid)
+    try:
+        copy = pidfds.take_descriptor(pidfd, number)
+    finally:
+        os.close(pidfd)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
+
+
+def _is_accepted(sock: socket.socket, endpoint: Endpoint) -> bool:
+    if sock.family != endpoint.family or sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return False
+    bound = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return (bound if isinstance(bound, str) else os.fsdecode(bound)) == endpoint.name
+    return bool(sock.type == socket.SOCK_STREAM and bound[1] == endpoint.port)
