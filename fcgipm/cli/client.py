@@ -73,7 +73,6 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     _source: _Source = field(repr=False)
-    _sock: socket.socket = field(repr=False)
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the body as it comes; raise `EOFError` where it ends too early."""
@@ -107,7 +106,6 @@ class Answer:
             whole += piece
             if len(whole) > MAX_BODY:
                 raise ValueError("the answer is too long")
-        self._sock.close()
         return bytes(whole)
 
     def lines(self) -> Iterator[bytes]:
@@ -123,11 +121,21 @@ class Answer:
 
 
 class Client:
-    """Talks to the daemon behind the control socket at *path*, waiting at most *timeout* seconds for each step."""
+    """Talks to the daemon behind the control socket at *path*, waiting at most *timeout* seconds for each step.
+
+    Its connections are closed at the end of the ``with`` block that it is used in.
+    """
 
     def __init__(self, path: str, timeout: float) -> None:
         self.path = path
         self.timeout = timeout
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
 
     def get(self, verb: str, query: list[tuple[str, str]] | None = None, *, endless: bool = False) -> Answer:
         """Ask for *verb*; *endless*: the body may take any time, as it follows what happens."""
@@ -170,7 +178,7 @@ class Client:
         head = f"{method} {target} HTTP/1.1\r\nHost: fcgipm\r\nConnection: close\r\n"
         if method == "POST":
             head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        sock = self._connect()
+        sock = self._open.enter_context(self._connect())
         answer: Answer = self._guarded(lambda: _exchange(sock, f"{head}\r\n".encode() + body))
         if endless:
             _set_timeout(sock, 0)
@@ -217,7 +225,7 @@ def _exchange(sock: socket.socket, request: bytes) -> Answer:
     while line := source.line(MAX_HEAD):
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.strip().lower()] = value.strip()
-    return Answer(int(status), headers, source, sock)
+    return Answer(int(status), headers, source)
 
 
 def _set_timeout(sock: socket.socket, seconds: float) -> None:

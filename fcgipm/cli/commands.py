@@ -25,9 +25,9 @@ _GONE_PAUSE: Final = 0.02
 def run(options: Namespace, path: str) -> ExitCode:
     """Carry out the command of *options* by the control socket at *path*; raises `ClientError`."""
     verb = VERBS[options.verb]
-    client = Client(path, options.timeout + (_GRACE if verb.waits else 0.0))
     command = _COMMANDS.get(verb.name, _steer)
-    return command(client, options)
+    with Client(path, options.timeout + (_GRACE if verb.method == "POST" else 0.0)) as client:
+        return command(client, options)
 
 
 def tell(text: str) -> None:
@@ -54,7 +54,7 @@ def _status(client: Client, options: Namespace) -> ExitCode:
 
 
 def _steer(client: Client, options: Namespace) -> ExitCode:
-    """Do start, stop, restart, reopen-logs: the answer has one result for each application."""
+    """Do start, stop, restart, reopen-logs: the answer has an outcome for each application."""
     return _report(client, options, {"apps": options.apps} if options.apps else {})
 
 
@@ -68,45 +68,34 @@ def _scale(client: Client, options: Namespace) -> ExitCode:
     return _report(client, options, {"apps": options.apps, "processes": processes})
 
 
+def _apply(client: Client, options: Namespace) -> ExitCode:
+    return _report(client, options, {})
+
+
 def _report(client: Client, options: Namespace, body: Mapping[str, Any]) -> ExitCode:
+    """Send *body*, and show what came of it: outcomes to standard output, what went wrong to standard error."""
     answer = client.post(options.verb, {**body, "wait": not options.no_wait, "timeout": options.timeout})
     found = client.document(answer)
+    for text in (*found.get("warnings", ()), *found.get("problems", ())):
+        print(printable(text), file=sys.stderr)
     if options.json:
         _print_json(found)
-    if "error" in found:
-        return _refused(found)
-    results = found.get("results", [])
-    for result in [] if options.json else results:
-        print(printable(str(result["text"])))
-    return ExitCode(found.get("exit", 0))
+    else:
+        _print_changes(found.get("changes"))
+        for outcome in found.get("apps", ()):
+            if outcome["state"] == "done" or options.no_wait:
+                print(printable(outcome["text"]))
+    if answer.status < 400:
+        return ExitCode.DONE
+    tell(_error(answer, found))
+    return _code(found)
 
 
-def _apply(client: Client, options: Namespace) -> ExitCode:
-    answer = client.post("apply", {"wait": not options.no_wait, "timeout": options.timeout})
-    found = client.document(answer)
-    if options.json:
-        _print_json(found)
-    for warning in found.get("warnings", ()):
-        tell(f"warning: {warning}")
-    if found.get("problems"):
-        for problem in found["problems"]:
-            print(printable(problem), file=sys.stderr)
-        tell("the configuration was not applied; nothing was changed")
-        return ExitCode.FAILED
-    if "error" in found:
-        return _refused(found)
-    if not options.json:
-        _print_changes(found.get("changes", []))
-        for result in found.get("results", ()):
-            print(printable(str(result["text"])))
-    return ExitCode(found.get("exit", 0))
-
-
-def _print_changes(changes: list[Mapping[str, Any]]) -> None:
-    for change in changes:
-        what = ".".join(filter(None, (change.get("app") or "fcgipm", change.get("key"))))
+def _print_changes(changes: list[Mapping[str, Any]] | None) -> None:
+    for change in changes or ():
+        what = ".".join(filter(None, (change["app"] or "fcgipm", change["key"])))
         print(printable(f"{what}: {change['effect']}"))
-    if not changes:
+    if changes == []:
         tell("nothing has changed")
 
 
@@ -125,10 +114,17 @@ def _stream(
         query = [*query, ("follow", "1")]
     answer = _checked(client, client.get(options.verb, query, endless=options.follow))
     for line in client.lines(answer):
-        text = line.decode("utf-8", "replace") if options.json else line_of(json.loads(line))
-        print(text, flush=options.follow)
+        if options.json:
+            print(line.decode("utf-8", "replace"), flush=options.follow)
+            continue
+        item = json.loads(line)
+        if "lost" in item:
+            tell(f"{item['lost']} lines were lost: they came faster than they could be shown")
+        else:
+            print(line_of(item), flush=options.follow)
     if options.follow:
         tell("fcgipm has ended, or its manager was replaced")
+        return ExitCode.FAILED
     return ExitCode.DONE
 
 
@@ -211,12 +207,11 @@ def _checked(client: Client, answer: Answer) -> Answer:
     if answer.status < 400:
         return answer
     found = client.document(answer)
-    raise ClientError(str(found.get("error", f"status {answer.status}")), _code(found))
+    raise ClientError(_error(answer, found), _code(found))
 
 
-def _refused(found: Mapping[str, Any]) -> ExitCode:
-    tell(str(found["error"]))
-    return _code(found)
+def _error(answer: Answer, found: Mapping[str, Any]) -> str:
+    return str(found.get("error", f"the answer of fcgipm has the status {answer.status}"))
 
 
 def _code(found: Mapping[str, Any]) -> ExitCode:
