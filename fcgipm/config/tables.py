@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fcgipm.config.problems import Report, Where
+from fcgipm.config.quantities import shown
 from fcgipm.config.schema import LATER_KEYS, RESERVED_NAMES, Application, Daemon, External, options
 from fcgipm.config.sources import Source
-from fcgipm.config.values import shown
 
 NOT_YET = "not in this version"
 

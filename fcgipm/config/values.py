@@ -6,42 +6,29 @@ that shows the value and says what is allowed.  `fcgipm.config.rendering` is the
 
 from __future__ import annotations
 
-import math
 import posixpath
 import re
-import resource
-import signal
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fcgipm.config.schema import MILLISECOND, SECOND, Duration, Kind, Option
+from fcgipm.config.quantities import (
+    duration_text,
+    octal_text,
+    read_duration,
+    read_limit,
+    read_octal,
+    read_signal,
+    refusal,
+    shown,
+)
+from fcgipm.config.schema import Kind, Option
 
-UNITS: Mapping[str, Duration] = {"ms": MILLISECOND, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND}
-LONGEST: Duration = 366 * 24 * 3600 * SECOND
-"""More than a year is a mistake, and further up timers overflow."""
-
-SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-UNLIMITED = -1
-LARGEST_LIMIT = 2**63 - 1
-LIMIT_NUMBERS: Mapping[str, int] = {
-    name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
-    for name in dir(resource)
-    if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE"  # BSD's name of nofile
-}
-"""The names of rlimits, with their numbers for `resource.setrlimit`."""
-
-_BYTE_LIMITS = frozenset({"as", "core", "data", "fsize", "memlock", "msgqueue", "rss", "stack"})
-
-_DURATION = re.compile(r"(\d{1,12})(?:\.(\d{1,9}))?\s*(ms|s|m|h)?", re.ASCII)
-_SIZE = re.compile(r"(\d{1,19})\s*([KMG]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
-_OCTAL = re.compile(r"(?:0o)?([0-7]{1,6})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ID = re.compile(r"#\d{1,10}", re.ASCII)
 _PREFIX = re.compile(r"/[^\s\"'\\{};#?$]*")
 _EXTENSION = re.compile(r"\.[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?):(\d{1,5})", re.ASCII)
-_LIMIT_NAMES = ", ".join(sorted(LIMIT_NUMBERS))
 _LARGEST_ID = 2**32 - 2
 
 
@@ -64,38 +51,6 @@ def bounds(option: Option) -> str:
     if low is not None:
         return "more than 0" if option.kind is Kind.DURATION and low == 1 else f"at least {write(low)}"
     return f"at most {write(high)}" if high is not None else ""
-
-
-def shown(value: Any) -> str:
-    """Return *value* as a message shows it: near to how it was written, and short."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    text = f'"{value}"' if isinstance(value, str) else repr(value)
-    text = _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def duration_text(span: Duration) -> str:
-    """Return *span* as the file writes it: ``90s``, ``250ms``, or a fraction of a second where it must be."""
-    if span % SECOND == 0:
-        return f"{span // SECOND}s"
-    if span % MILLISECOND == 0:
-        return f"{span // MILLISECOND}ms"
-    whole, rest = divmod(span, SECOND)
-    return f"{whole}.{rest:09d}".rstrip("0") + "s"
-
-
-def octal_text(mode: int) -> str:
-    """Return *mode* as the file writes it: ``0660``."""
-    return f"{mode:04o}"
-
-
-def signal_name(number: int) -> str:
-    """Return the name of signal *number* without SIG, or the number where it has none."""
-    try:
-        return signal.Signals(number).name.removeprefix("SIG")
-    except ValueError:
-        return str(number)
 
 
 def is_address(text: str) -> bool:
@@ -130,10 +85,6 @@ def _demand_bounds(option: Option, value: Any, number: int) -> None:
         raise ValueError(f"{shown(value)} is out of range; allowed: {bounds(option)}")
 
 
-def _not(value: Any, allowed: str) -> ValueError:
-    return ValueError(f"{shown(value)} is not allowed; allowed: {allowed}")
-
-
 def _is_of(family: socket.AddressFamily, text: str) -> bool:
     try:
         socket.inet_pton(family, text)
@@ -144,9 +95,9 @@ def _is_of(family: socket.AddressFamily, text: str) -> bool:
 
 def _text(option: Option, value: Any) -> str:
     if not isinstance(value, str):
-        raise _not(value, option.kind.value if option.kind is not Kind.TEXTS else "text")
+        raise refusal(value, option.kind.value if option.kind is not Kind.TEXTS else "text")
     if "\0" in value:
-        raise _not(value, "text without NUL")
+        raise refusal(value, "text without NUL")
     return value
 
 
@@ -154,14 +105,14 @@ def _plain_text(option: Option, value: Any) -> str:
     """Return a text that can stand in a log line and in a web server's configuration."""
     text = _text(option, value)
     if not text or _CONTROL.search(text):
-        raise _not(value, f"{option.kind.value}, without control characters")
+        raise refusal(value, f"{option.kind.value}, without control characters")
     return text
 
 
 def _path(option: Option, value: Any) -> str:
     text = _plain_text(option, value)
     if not text.startswith("/"):
-        raise _not(value, "an absolute path")
+        raise refusal(value, "an absolute path")
     return posixpath.normpath(text).replace("//", "/")
 
 
@@ -171,57 +122,31 @@ def _socket_path(option: Option, value: Any) -> str:
         return _path(option, value)
     relative = posixpath.normpath(text)
     if relative.split("/")[0] in {"..", "."}:
-        raise _not(value, "a path inside runtime-dir, or an absolute one")
+        raise refusal(value, "a path inside runtime-dir, or an absolute one")
     return relative
 
 
 def _integer(_option: Option, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise _not(value, "a whole number")
+        raise refusal(value, "a whole number")
     return value
 
 
 def _boolean(_option: Option, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise _not(value, "true or false")
+        raise refusal(value, "true or false")
     return value
-
-
-def _duration(option: Option, value: Any) -> Duration:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise _not(value, option.kind.value)
-    if isinstance(value, str):
-        found = _DURATION.fullmatch(value.strip())
-        if found is None:
-            raise _not(value, option.kind.value)
-        unit = UNITS[found[3] or "s"]
-        fraction = found[2] or ""
-        span: Duration = int(found[1]) * unit + int(fraction or 0) * unit // 10 ** len(fraction)
-    elif not math.isfinite(value):
-        raise _not(value, option.kind.value)
-    else:
-        span = round(value * SECOND)
-    if span > LONGEST:
-        raise ValueError(f"{shown(value)} is out of range; at most a year (8784h) is allowed")
-    return span
-
-
-def _octal(_option: Option, value: Any) -> int:
-    found = _OCTAL.fullmatch(value) if isinstance(value, str) else None
-    if found is None:  # a number is refused: 660 would mean 01224, and 0o660 cannot be told from 432
-        raise _not(value, 'octal digits as a text, such as "0660"')
-    return int(found[1], 8)
 
 
 def _choice(option: Option, value: Any) -> str:
     if not isinstance(value, str) or value not in option.choices:
-        raise _not(value, ", ".join(f'"{choice}"' for choice in option.choices))
+        raise refusal(value, ", ".join(f'"{choice}"' for choice in option.choices))
     return value
 
 
 def _texts(option: Option, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise _not(value, option.kind.value)
+        raise refusal(value, option.kind.value)
     return tuple(_text(option, item) for item in value)
 
 
@@ -230,20 +155,20 @@ def _names(option: Option, value: Any) -> tuple[str, ...]:
     texts = _texts(option, value)
     for text in texts:
         if not text or _CONTROL.search(text) or " " in text:
-            raise _not(text, "a name without blanks and control characters")
+            raise refusal(text, "a name without blanks and control characters")
     return texts
 
 
 def _command(option: Option, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
-        raise _not(value, option.kind.value)
+        raise refusal(value, option.kind.value)
     program = _path(option, value[0])
     return (program, *(_text(option, item) for item in value[1:]))
 
 
 def _environment(option: Option, value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
-        raise _not(value, option.kind.value)
+        raise refusal(value, option.kind.value)
     return {variable_name(name): _variable(name, item) for name, item in value.items()}
 
 
@@ -266,75 +191,48 @@ def _variable(name: str, value: Any) -> str:
 
 def _limits(option: Option, value: Any) -> dict[str, int]:
     if not isinstance(value, dict):
-        raise _not(value, option.kind.value)
-    return {name: _limit(name, item) for name, item in value.items()}
-
-
-def _limit(name: str, value: Any) -> int:
-    if name not in LIMIT_NUMBERS:
-        raise ValueError(f"{shown(name)} is not a limit; allowed: {_LIMIT_NAMES}")
-    if value in ("unlimited", UNLIMITED):
-        return UNLIMITED
-    number = value
-    if isinstance(value, str) and name in _BYTE_LIMITS and (found := _SIZE.fullmatch(value.strip())):
-        number = int(found[1]) * SIZES[found[2].upper()]
-    if type(number) is not int or not 0 <= number <= LARGEST_LIMIT:
-        size = ', a size such as "256M"' if name in _BYTE_LIMITS else ""
-        raise ValueError(f'{name} = {shown(value)}: a number from 0{size} or "unlimited" is allowed')
-    return number
+        raise refusal(value, option.kind.value)
+    return {name: read_limit(name, item) for name, item in value.items()}
 
 
 def _identity(option: Option, value: Any) -> str:
     text = _plain_text(option, value)
     if text.startswith("#") and (not _ID.fullmatch(text) or int(text[1:]) > _LARGEST_ID):
-        raise _not(value, f"#id with a number from 0 to {_LARGEST_ID}")
+        raise refusal(value, f"#id with a number from 0 to {_LARGEST_ID}")
     if " " in text or ":" in text or "/" in text:
-        raise _not(value, option.kind.value)
+        raise refusal(value, option.kind.value)
     return text
 
 
 def _identities(option: Option, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise _not(value, option.kind.value)
+        raise refusal(value, option.kind.value)
     return tuple(_identity(option, item) for item in value)
-
-
-def _signal(_option: Option, value: Any) -> int:
-    number = value
-    if isinstance(value, str):
-        name = value.upper().removeprefix("SIG")
-        known = {item.name.removeprefix("SIG"): item.value for item in signal.Signals}
-        number = int(name) if name.isdecimal() and len(name) < 4 else known.get(name)
-    if type(number) is not int or not 1 <= number <= 64:
-        raise _not(value, "a signal's name, such as TERM, or its number from 1 to 64")
-    if number in {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT}:
-        raise ValueError(f"{shown(value)} does not ask a process to finish; allowed: signals such as TERM, USR1, INT")
-    return number
 
 
 def _uris(option: Option, value: Any) -> tuple[str, ...]:
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, list) or not items:
-        raise _not(value, option.kind.value)
+        raise refusal(value, option.kind.value)
     for item in items:
         if not isinstance(item, str) or not (_PREFIX.fullmatch(item) or _EXTENSION.fullmatch(item)):
-            raise _not(item, "a prefix such as /blog/ or an extension such as .php")
+            raise refusal(item, "a prefix such as /blog/ or an extension such as .php")
     return tuple(dict.fromkeys(items))
 
 
 def _extensions(option: Option, value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
-        raise _not(value, option.kind.value)
+        raise refusal(value, option.kind.value)
     for item in (*value, *value.values()):
         if not isinstance(item, str) or not _EXTENSION.fullmatch(item):
-            raise _not(item, "an extension such as .php")
+            raise refusal(item, "an extension such as .php")
     return dict(value)
 
 
 def _hosts(option: Option, value: Any) -> tuple[str, ...]:
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, list) or not items:
-        raise _not(value, option.kind.value)
+        raise refusal(value, option.kind.value)
     for item in items:
         split_host(_text(option, item))
     return tuple(items)
@@ -353,7 +251,7 @@ def _allowing(reader: Callable[[Option, Any], str], option: Option, value: Any) 
     try:
         return reader(option, value)
     except ValueError:
-        raise _not(value, option.kind.value) from None
+        raise refusal(value, option.kind.value) from None
 
 
 def _endpoint(option: Option, value: Any) -> str:
@@ -364,14 +262,14 @@ def _endpoint(option: Option, value: Any) -> str:
         return "unix:" + _allowing(_path, option, text.removeprefix("unix:"))
     host, _port = split_host(text)
     if not is_address(host):
-        raise _not(value, option.kind.value)
+        raise refusal(value, option.kind.value)
     return text
 
 
 def _address(option: Option, value: Any) -> str:
     text = _text(option, value)
     if not is_address(text):
-        raise _not(value, option.kind.value)
+        raise refusal(value, option.kind.value)
     return text
 
 
@@ -381,8 +279,8 @@ _READERS: Mapping[Kind, Callable[[Option, Any], Any]] = {
     Kind.SOCKET_PATH: _socket_path,
     Kind.INTEGER: _integer,
     Kind.BOOLEAN: _boolean,
-    Kind.DURATION: _duration,
-    Kind.OCTAL: _octal,
+    Kind.DURATION: lambda _option, value: read_duration(value),
+    Kind.OCTAL: lambda _option, value: read_octal(value),
     Kind.ENUM: _choice,
     Kind.TEXTS: _names,
     Kind.COMMAND: _command,
@@ -390,7 +288,7 @@ _READERS: Mapping[Kind, Callable[[Option, Any], Any]] = {
     Kind.LIMITS: _limits,
     Kind.IDENTITY: _identity,
     Kind.IDENTITIES: _identities,
-    Kind.SIGNAL: _signal,
+    Kind.SIGNAL: lambda _option, value: read_signal(value),
     Kind.URIS: _uris,
     Kind.EXTENSIONS: _extensions,
     Kind.HOSTS: _hosts,
