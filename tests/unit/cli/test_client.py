@@ -45,9 +45,9 @@ def serve(place: Path) -> Iterator[Serve]:
 @pytest.mark.parametrize(
     "answer",
     [
-        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"a\": 1}\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;x=y\r\n{\"a\"\r\n5\r\n: 1}\n\r\n0\r\nT: 1\r\n\r\n",
-        b"HTTP/1.0 200 OK\n\n{\"a\": 1}\n",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"a": 1}\n',
+        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;x=y\r\n{"a"\r\n5\r\n: 1}\n\r\n0\r\nT: 1\r\n\r\n',
+        b'HTTP/1.0 200 OK\n\n{"a": 1}\n',
     ],
 )  # fmt: skip
 def test_a_body_is_read_by_length_by_chunks_or_to_the_end(serve: Serve, answer: bytes) -> None:
