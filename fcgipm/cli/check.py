@@ -37,11 +37,9 @@ def main(arguments: Sequence[str]) -> int:
 def _counts(loaded: Loaded) -> str:
     config = loaded.config
     processes = sum(app.processes for app in config.applications.values())
-    parts = [
-        _counted(len(config.applications), "application"),
-        _counted(processes, "process", "processes"),
-        _counted(len(config.externals), "external application"),
-    ]
+    parts = [_counted(len(config.applications), "application"), _counted(processes, "process", "processes")]
+    if config.externals:
+        parts.append(_counted(len(config.externals), "external application"))
     if len(loaded.files) > 1:
         parts.append(_counted(len(loaded.files), "file"))
     return ", ".join(parts)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from fcgipm.config.identity import Identity
 
-REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph"})
+REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs"})
 """File systems on which a Unix socket or a lock does not do what it must."""
 
 _ACL = "system.posix_acl_access"
@@ -85,7 +85,7 @@ def file_system_of(path: str) -> str:
 
 def is_remote(file_system: str) -> bool:
     """Whether *file_system* is on another machine or in a program: NFS, CIFS, FUSE and their like."""
-    return file_system in REMOTE or file_system == "fuse" or file_system.startswith("fuse.")
+    return file_system in REMOTE or file_system.startswith("fuse")
 
 
 def _directories_above(path: str) -> Iterator[str]:

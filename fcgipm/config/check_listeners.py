@@ -101,8 +101,9 @@ def _check_port(draft: Draft, euid: int, report: Report) -> None:
 def _refuse_tcp_keys(draft: Draft, report: Report) -> None:
     if "address" in draft.places:
         report.problem(draft.at("address"), "needs port beside it; without one the application has a Unix socket")
-    if draft.at("allowed_clients").path.startswith("app.") and draft.values["allowed_clients"]:
-        report.problem(draft.at("allowed_clients"), "needs port beside it; to a Unix socket, its permissions say who")
+    clients = draft.at("allowed_clients")
+    if draft.values["allowed_clients"] and clients.path.startswith(draft.where.path):
+        report.problem(clients, "needs port beside it; to a Unix socket, its permissions say who")
 
 
 def _check_socket(draft: Draft, daemon_draft: Draft, daemon: Daemon, euid: int, report: Report) -> None:

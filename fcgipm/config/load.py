@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,7 +14,7 @@ from fcgipm.config.environment import environment_of
 from fcgipm.config.identity import Identity, identity_of, manager_identity, web_identity
 from fcgipm.config.problems import ConfigError, Problem, Report, Where
 from fcgipm.config.schema import Application, Change, Config, Daemon, External, options
-from fcgipm.config.sources import read_sources
+from fcgipm.config.sources import Source, read_sources
 from fcgipm.config.tables import gather
 
 __all__ = ["ConfigError", "Loaded", "Problem", "load"]
@@ -55,7 +55,7 @@ def load(
     its options that need a restart stay as they are, and are named in `Loaded.pending` where the file differs.
     """
     report = Report()
-    sources = read_sources(os.path.abspath(path), euid, report)
+    sources = read_sources(path, euid, report)
     files = tuple(source.file for source in sources)
     tables = gather(sources, report)
     reader = Reader(tables.defaults, report)
@@ -79,9 +79,11 @@ def load(
     )
     environments = _environments(config, drafts, environ, report)
     report.refuse(files)
+    if euid == 0:
+        _warn_of_secrets(sources, drafts, report)
     return Loaded(
-        path=files[0],
-        files=files,
+        path=os.path.abspath(path),
+        files=tuple(os.path.abspath(file) for file in files),
         config=config,
         identities={name: identity_of(app, daemon, euid) for name, app in config.applications.items()},
         environments=environments,
@@ -109,6 +111,16 @@ def _keep_running(draft: Draft, running: Daemon | None) -> tuple[str, ...]:
             draft.values[item.name] = value
             pending.append(item.name)
     return tuple(pending)
+
+
+def _warn_of_secrets(sources: Sequence[Source], drafts: resolve.Drafts, report: Report) -> None:
+    written = {
+        draft.places["initial_env"].file for draft in drafts.applications.values() if draft.values["initial_env"]
+    }
+    for source in sources:
+        if source.readable_by_all and source.file in written:
+            text = "has initial-env and can be read by everybody; chmod o-r it if there are secrets in it"
+            report.warning(Where(source.file, None, ""), text)
 
 
 def _environments(

@@ -67,11 +67,11 @@ def _included(source: Source, report: Report) -> list[str]:
         return []
     files: list[str] = []
     for pattern in patterns:
-        absolute = os.path.join(os.path.dirname(source.file), pattern)
-        found = sorted(glob.glob(absolute))
+        beside = os.path.dirname(source.file)
+        found = sorted(glob.glob(os.path.join(glob.escape(beside), pattern)))
         if not found and not glob.has_magic(pattern):
-            report.problem(where, f"{absolute}: no such file")
-        files += [file for file in found if file not in files]
+            report.problem(where, f"{os.path.join(beside, pattern)}: no such file")
+        files += [file for file in found if file not in files and not os.path.samefile(file, source.file)]
     return files
 
 
@@ -88,18 +88,19 @@ def _read(path: str, euid: int, report: Report) -> Source | None:
         line = error.object.count(b"\n", 0, error.start) + 1
         report.problem(Where(path, line, ""), f"byte {error.object[error.start]:#04x} is not UTF-8")
         return None
-    except (OSError, PermissionError) as error:
-        report.problem(where, f"cannot be read: {error.strerror or error}")
+    except OSError as error:
+        report.problem(where, f"cannot be read: {(error.strerror or str(error)).lower()}")
         return None
     try:
         content = tomli.loads(text)
+        lines = line_numbers(text)
     except tomli.TOMLDecodeError as error:
         report.problem(*_decode_error(path, text, str(error)))
         return None
     except RecursionError:
         report.problem(where, "tables or lists are nested too deeply")
         return None
-    return Source(path, content, line_numbers(text), readable_by_all=bool(mode & stat.S_IROTH))
+    return Source(path, content, lines, readable_by_all=bool(mode & stat.S_IROTH))
 
 
 def _decode_error(path: str, text: str, message: str) -> tuple[Where, str]:

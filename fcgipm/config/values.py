@@ -6,7 +6,6 @@ that shows the value and says what is allowed.  `fcgipm.config.rendering` is the
 
 from __future__ import annotations
 
-import posixpath
 import re
 import socket
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ from fcgipm.config.quantities import (
 from fcgipm.config.schema import Kind, Option
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NAME = re.compile(r"[^\s\x00-\x1f\x7f\"'=,;$\\{}]+")
 _ID = re.compile(r"#\d{1,10}", re.ASCII)
 _PREFIX = re.compile(r"/[^\s\"'\\{};#?$]*")
 _EXTENSION = re.compile(r"\.[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*")
@@ -113,17 +113,22 @@ def _path(option: Option, value: Any) -> str:
     text = _plain_text(option, value)
     if not text.startswith("/"):
         raise refusal(value, "an absolute path")
-    return posixpath.normpath(text).replace("//", "/")
+    return _tidy(text)
 
 
 def _socket_path(option: Option, value: Any) -> str:
     text = _plain_text(option, value)
     if text.startswith("/"):
         return _path(option, value)
-    relative = posixpath.normpath(text)
-    if relative.split("/")[0] in {"..", "."}:
+    relative = _tidy(text).removeprefix("/")
+    if not relative or ".." in relative.split("/"):
         raise refusal(value, "a path inside runtime-dir, or an absolute one")
     return relative
+
+
+def _tidy(path: str) -> str:
+    """Return *path* as an absolute one without needless slashes and dots; ".." stays, for links may be before it."""
+    return "/" + "/".join(part for part in path.split("/") if part not in {"", "."})
 
 
 def _integer(_option: Option, value: Any) -> int:
@@ -151,11 +156,11 @@ def _texts(option: Option, value: Any) -> tuple[str, ...]:
 
 
 def _names(option: Option, value: Any) -> tuple[str, ...]:
-    """Return a list of texts none of which is empty or has control characters or blanks."""
+    """Return a list of texts that can name a variable, a header or an address."""
     texts = _texts(option, value)
     for text in texts:
-        if not text or _CONTROL.search(text) or " " in text:
-            raise refusal(text, "a name without blanks and control characters")
+        if not _NAME.fullmatch(text):
+            raise refusal(text, "a name without blanks, quotes and any of = , ; $ \\ { }")
     return texts
 
 
