@@ -1,0 +1,186 @@
+"""Turns events into orders: the one place where the engine is asked, and where its deadline is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Final
+
+from fcgipm import wire
+from fcgipm.core import events
+from fcgipm.core.commands import Command, Severity, Shutdown, Spawn, Tell, Topic
+from fcgipm.core.events import Instant
+from fcgipm.log import wall_clock
+from fcgipm.manager import translate
+from fcgipm.manager.record import EventRecord
+from fcgipm.manager.state import Member, State
+
+_NANOSECONDS: Final = 1_000_000_000
+_LAST_WORDS: Final = 10
+"""Lines attached to the event of a crash."""
+_GOODBYE: Final = 1.0
+"""Seconds that the daemon's end waits at most for the answers to those who asked for it."""
+_CRASHES: Final = {Topic.INSTANCE_ENDED, Topic.START_FAILED}
+
+Say = Callable[[Severity, str | None, str], None]
+"""Writes one message of fcgipm's own to the log: severity, application, text."""
+
+
+class Driver:
+    """Steps the engine of *state*, sends orders by *send*, and says things by *say*."""
+
+    def __init__(
+        self, state: State, send: Callable[[wire.Order], None], say: Say, fail: Callable[[Exception], None]
+    ) -> None:
+        self.state = state
+        self.say = say
+        self._fail = fail
+        self._send = send
+        self._armed: Instant | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._numbers = itertools.count(1)
+        self._applies: dict[int, asyncio.Future[wire.Applied]] = {}
+        self.ending: Shutdown | None = None
+        """Set once the daemon is about to end."""
+        self._mourners: set[asyncio.Future[None]] = set()
+
+    def step(self, event: events.Event) -> None:
+        """Give *event* to the engine, carry out what it commands, and keep its deadline.
+
+        An error of the engine ends the manager, whoever brought the event.
+        """
+        try:
+            commands = self.state.engine.step(event, self.state.now())
+        except Exception as error:
+            self._fail(error)
+            raise
+        for command in commands:
+            self._carry_out(command)
+        self._arm()
+        self.state.changed.notify()
+
+    def note(self, tell: Tell, severity: str) -> None:
+        """Keep *tell* as an event, with an instance's last words where it crashed."""
+        lines: tuple[str, ...] = ()
+        if tell.topic in _CRASHES and tell.severity >= Severity.WARNING and tell.app and tell.instance is not None:
+            lines = self.state.logs.last_words(tell.app, tell.instance, _LAST_WORDS)
+        self.record(
+            EventRecord(
+                time=wall_clock(),
+                severity=severity,
+                topic=tell.topic.value,
+                app=tell.app,
+                instance=tell.instance,
+                reason=tell.reason,
+                text=tell.text,
+                lines=lines,
+            )
+        )
+
+    def record(self, record: EventRecord) -> None:
+        """Keep *record* and give it to who follows the events."""
+        self.state.events.publish(record)
+
+    def ask_apply(self) -> asyncio.Future[wire.Applied]:
+        """Order the configuration to be read again; the future gets the keeper's answer."""
+        number = next(self._numbers)
+        future: asyncio.Future[wire.Applied] = asyncio.get_running_loop().create_future()
+        self._applies[number] = future
+        self._send(wire.Apply(request=number))
+        return future
+
+    def reopen_logs(self) -> None:
+        """Order the log file to be opened anew; the new descriptor comes by itself."""
+        self._send(wire.ReopenLogs())
+
+    def take_applied(self, report: wire.Applied) -> None:
+        """Let what an apply has found hold."""
+        if report.problems:
+            self.state.reload_good = False
+            self._say_problems(report.problems)
+        elif report.definitions is not None:
+            self._define(report, report.definitions)
+        for warning in report.warnings:
+            self.say(Severity.WARNING, None, warning)
+        future = self._applies.pop(report.request, None)
+        if future is not None and not future.done():
+            future.set_result(report)
+
+    def mourn(self) -> asyncio.Future[None]:
+        """Return a future that its owner completes when it has said that the daemon ends; its end waits for that."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._mourners.add(future)
+        future.add_done_callback(self._mourners.discard)
+        return future
+
+    def _carry_out(self, command: Command) -> None:
+        if isinstance(command, Tell):
+            self.state.tally.note(command)
+            self.say(command.severity, command.app, command.text)
+            self.note(command, command.severity.name.lower())
+            return
+        if isinstance(command, Shutdown):
+            self._take_end(command)
+            return
+        if isinstance(command, Spawn):
+            self.state.instances[command.instance] = Member(command.app, None)
+        order = translate.order_of(command)
+        if order is not None:
+            self._send(order)
+
+    def _take_end(self, command: Shutdown) -> None:
+        """End the daemon, once: the engine says so again at every step that follows."""
+        if self.ending is not None:
+            return
+        self.ending = command
+        if self._mourners:
+            self._end_later(command)
+        else:
+            self._end(command.status)
+
+    def _end_later(self, command: Shutdown) -> None:
+        """Send *command* when everybody who waits for it has had an answer, or `_GOODBYE` later."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(_GOODBYE, self._end, command.status)
+
+        def one_less(_future: asyncio.Future[None]) -> None:
+            if not self._mourners and not timer.cancelled():
+                timer.cancel()
+                self._end(command.status)
+
+        for future in tuple(self._mourners):
+            future.add_done_callback(one_less)
+
+    def _end(self, status: int) -> None:
+        self._send(wire.Shutdown(status=status))
+
+    def _arm(self) -> None:
+        """Have the loop call at the engine's deadline; an unchanged one is left alone."""
+        deadline = self.state.engine.deadline()
+        if deadline == self._armed:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed, self._timer = deadline, None
+        if deadline is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(deadline / _NANOSECONDS, self._due, deadline)
+
+    def _due(self, deadline: Instant) -> None:
+        self._armed = self._timer = None
+        self.state.due(deadline)
+        self.step(events.Tick())
+
+    def _define(self, report: wire.Applied, definitions: wire.Definitions) -> None:
+        state = self.state
+        state.define(definitions, report.listeners)
+        state.reload_good, state.reload_unix = True, wall_clock()
+        state.logs.resize(state.daemon.log_ring)
+        found = translate.changes(report.changes, state.applications)
+        self.step(events.ConfigurationApplied(applications=state.applications, changes=found))
+        state.logs.forget(tuple(state.applications))
+
+    def _say_problems(self, problems: tuple[str, ...]) -> None:
+        for problem in problems:
+            self.say(Severity.ERROR, None, f"cannot apply the configuration: {problem}; nothing was changed")

@@ -1,0 +1,269 @@
+"""What each verb does."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web
+
+from fcgipm.codec import to_json
+from fcgipm.core import events
+from fcgipm.core.outcome import Outcome, Verdict
+from fcgipm.manager import observe, outcomes, streams
+from fcgipm.manager.arguments import Arguments, processes, unknown_app
+from fcgipm.manager.driver import Driver
+from fcgipm.manager.metrics import Picture, render
+from fcgipm.manager.refusal import Refused, misused
+from fcgipm.manager.request import RequestError, request
+from fcgipm.manager.status import status
+from fcgipm.manager.usage import read_usage
+from fcgipm.verbs import VERBS, ExitCode, Verb
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, checked."""
+
+    verb: Verb
+    arguments: Arguments
+    request: web.BaseRequest
+    driver: Driver
+
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+
+async def show_status(call: Call) -> web.StreamResponse:
+    """Answer with the applications' state."""
+    state, names = call.driver.state, call.arguments.apps
+    _check_known(call, names, external=True)
+    shown = [external for name, external in state.externals.items() if not names or name in names]
+    reach = await observe.reach(shown)
+    views = [view for view in state.engine.view(state.now()) if not names or view.name in names]
+    usage = read_usage([each.pid for view in views for each in view.instances if each.pid is not None])
+    return _answer(status(state, names, traffic=observe.traffic(state), reach=reach, usage=usage))
+
+
+async def change(call: Call) -> web.StreamResponse:
+    """Start, stop, restart or scale, and wait for the outcome if that is wanted."""
+    _check_known(call, call.arguments.apps, external=False)
+    driver, verb = call.driver, call.verb.name
+    given = {name: _event(call, name) for name in call.arguments.apps}
+    watched: list[outcomes.Watched] = []
+    for name, event in given.items():
+        before = driver.state.view(name)
+        if before is None:
+            raise unknown_app(name, driver.state.applications)
+        watched.append(outcomes.Watched(verb, name, before))
+        driver.step(event)
+    return await _outcome(call, watched, {})
+
+
+def _event(call: Call, app: str) -> events.Event:
+    match call.verb.name:
+        case "start":
+            return events.StartRequested(app=app)
+        case "stop":
+            return events.StopRequested(app=app)
+        case "restart":
+            return events.RestartRequested(app=app)
+        case "scale":
+            return events.ScaleRequested(app=app, processes=processes(call.arguments.word))
+        case _:
+            raise AssertionError(call.verb.name)
+
+
+async def apply(call: Call) -> web.StreamResponse:
+    """Have the configuration read again."""
+    before = outcomes.views(call.driver.state)
+    future = call.driver.ask_apply()
+    try:
+        applied = await asyncio.wait_for(future, call.arguments.timeout)
+    except TimeoutError:
+        text = f"the keeper has not read the configuration within {call.arguments.timeout:g} s"
+        raise Refused(504, text, ExitCode.TIMED_OUT) from None
+    if applied.problems:
+        text = f"the configuration has {_problems(len(applied.problems))}; nothing was changed"
+        raise Refused(422, text, ExitCode.FAILED, problems=list(applied.problems))
+    more = {"changes": to_json(applied.changes), "warnings": list(applied.warnings)}
+    watched = outcomes.of_apply(call.driver.state, applied.changes, before)
+    return await _outcome(call, watched, more)
+
+
+def _problems(count: int) -> str:
+    return "1 problem" if count == 1 else f"{count} problems"
+
+
+async def show_logs(call: Call) -> web.StreamResponse:
+    """Answer with the last lines of one application or all, and those that come."""
+    _check_known(call, call.arguments.apps, external=False)
+    app = call.arguments.apps[0] if call.arguments.apps else None
+    logs = call.driver.state.logs
+
+    def encode(line: Any) -> dict[str, Any] | None:
+        return line.to_json() if app is None or line.app == app else None
+
+    return await streams.send(call.request, logs.lines(app), logs.feed, encode, follow=call.arguments.follow)
+
+
+async def show_events(call: Call) -> web.StreamResponse:
+    """Answer with what happened lately, and what happens."""
+    feed = call.driver.state.events
+    return await streams.send(call.request, feed, feed, lambda record: record.to_json(), follow=call.arguments.follow)
+
+
+async def send_request(call: Call) -> web.StreamResponse:
+    """Send one FastCGI request to an application, and answer with what it answered."""
+    name = call.arguments.apps[0]
+    _check_known(call, call.arguments.apps, external=True)
+    state = call.driver.state
+    application = state.applications.get(name) or state.externals[name]
+    listener = state.listener(name)
+    addresses = observe.addresses_of(state.externals[name]) if name in state.externals else ()
+    address = addresses[0] if addresses else listener.address if listener is not None else None
+    if address is None:
+        raise Refused(409, f"{name} has no socket now", ExitCode.FAILED)
+    try:
+        answer = await request(application, address, str(call.arguments.word), call.arguments.timeout)
+    except RequestError as error:
+        timed_out = error.timed_out
+        code = ExitCode.TIMED_OUT if timed_out else ExitCode.FAILED
+        raise Refused(504 if timed_out else 502, str(error), code) from error
+    return _answer(
+        {
+            "version": 1,
+            "status": answer.status,
+            "headers": [list(pair) for pair in answer.headers],
+            "body": base64.b64encode(answer.body).decode(),
+            "stderr": answer.stderr.decode(errors="backslashreplace"),
+        }
+    )
+
+
+async def show_definitions(call: Call) -> web.StreamResponse:
+    """Answer with what snippets for web servers are made from; values of the environment are not in it."""
+    _check_known(call, call.arguments.apps, external=True)
+    state, names = call.driver.state, call.arguments.apps
+    return _answer(
+        {
+            "version": 1,
+            "daemon": to_json(state.daemon),
+            "applications": [to_json(item) for item in state.applications.values() if _named(item.name, names)],
+            "externals": [to_json(item) for item in state.externals.values() if _named(item.name, names)],
+            "listeners": [to_json(item) for item in state.listeners.values() if _named(item.app, names)],
+        }
+    )
+
+
+async def show_metrics(call: Call) -> web.StreamResponse:
+    """Answer with the exposition."""
+    return await metrics(call.driver, call.request)
+
+
+async def metrics(driver: Driver, asked: web.BaseRequest) -> web.StreamResponse:
+    """Answer *asked* with the exposition, in the format that it accepts."""
+    state = driver.state
+    reach = await observe.reach(state.externals.values())
+    picture = Picture(
+        now=state.now(),
+        started_unix=state.started_unix,
+        reload_good=state.reload_good,
+        reload_unix=state.reload_unix,
+        processes={"keeper": state.keeper_pid, "manager": os.getpid()},
+        apps=state.engine.view(state.now()),
+        traffic=observe.traffic(state),
+        reachable={name: found.state == "reachable" for name, found in reach.items() if found.state != "unknown"},
+    )
+    body, kind = render(picture, state.tally, asked.headers.get("Accept", ""))
+    return web.Response(body=body, headers={"Content-Type": kind})
+
+
+async def reopen_logs(call: Call) -> web.StreamResponse:
+    """Have the keeper open the log file anew."""
+    call.driver.reopen_logs()
+    return _answer({"version": 1})
+
+
+async def shutdown(call: Call) -> web.StreamResponse:
+    """End the daemon; the answer comes when all instances have ended."""
+    driver = call.driver
+    if not call.arguments.wait:
+        driver.step(events.ShutdownRequested())
+        return _answer({"version": 1})
+    mourner = driver.mourn()
+    try:
+        driver.step(events.ShutdownRequested())
+        async with asyncio.timeout(call.arguments.timeout):
+            while driver.ending is None:
+                await driver.state.changed.wait()
+        response = web.json_response({"version": 1, "text": driver.ending.why})
+        response.force_close()
+        await response.prepare(call.request)
+        await response.write_eof()
+    except TimeoutError:
+        text = f"instances are still there after {call.arguments.timeout:g} s; fcgipm goes on with its end"
+        raise Refused(504, text, ExitCode.TIMED_OUT) from None
+    else:
+        return response
+    finally:
+        if not mourner.done():
+            mourner.set_result(None)
+
+
+HANDLERS: Final[Mapping[str, Handler]] = {
+    "status": show_status,
+    "start": change,
+    "stop": change,
+    "restart": change,
+    "scale": change,
+    "apply": apply,
+    "logs": show_logs,
+    "events": show_events,
+    "request": send_request,
+    "snippet": show_definitions,
+    "metrics": show_metrics,
+    "reopen-logs": reopen_logs,
+    "shutdown": shutdown,
+}
+assert HANDLERS.keys() == VERBS.keys(), "every verb has a handler"
+
+
+async def _outcome(call: Call, watched: list[outcomes.Watched], more: Mapping[str, Any]) -> web.StreamResponse:
+    state = call.driver.state
+    if not call.arguments.wait:
+        return _answer({"version": 1, "apps": _outcomes(outcomes.look(state, watched)), **more})
+    found = await outcomes.wait(state, watched, call.arguments.timeout)
+    shown = _outcomes(found)
+    for verdict, code, http in ((Verdict.FAILED, ExitCode.FAILED, 409), (Verdict.PENDING, ExitCode.TIMED_OUT, 504)):
+        texts = [outcome.text for outcome in found.values() if outcome.state is verdict]
+        if texts:
+            late = f" (after {call.arguments.timeout:g} s; it goes on)" if verdict is Verdict.PENDING else ""
+            raise Refused(http, "; ".join(texts) + late, code, apps=shown, **more)
+    return _answer({"version": 1, "apps": shown, **more})
+
+
+def _outcomes(found: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+    return [{"name": name, "state": outcome.state.value, "text": outcome.text} for name, outcome in found.items()]
+
+
+def _check_known(call: Call, names: Iterable[str], *, external: bool) -> None:
+    state = call.driver.state
+    known = [*state.applications, *state.externals]
+    for name in names:
+        if name not in known:
+            raise unknown_app(name, known)
+        if name in state.externals and not external:
+            raise misused(f"cannot {call.verb.name} {name}: it is external, managed elsewhere")
+
+
+def _named(name: str, names: Iterable[str]) -> bool:
+    return not names or name in names
+
+
+def _answer(document: Mapping[str, Any]) -> web.Response:
+    return web.json_response(document)

@@ -1,0 +1,118 @@
+"""What the manager knows; everything that is shown is read from here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Final
+
+from fcgipm import wire
+from fcgipm.codec import from_json
+from fcgipm.config.schema import Application, Daemon, External
+from fcgipm.core.engine import Engine
+from fcgipm.core.events import InstanceId, Instant
+from fcgipm.core.view import AppView
+from fcgipm.manager import translate
+from fcgipm.manager.feed import Change, Feed
+from fcgipm.manager.logs import Logs
+from fcgipm.manager.record import EventRecord
+from fcgipm.manager.tally import Tally
+
+EVENTS_KEPT: Final = 1_000
+_OLD_LISTENERS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Whose an instance is, and its process id once it is exec'd."""
+
+    app: str
+    pid: int | None
+
+
+class State:
+    """The engine, the definitions that hold, and the facts beside them."""
+
+    def __init__(self, snapshot: wire.Snapshot) -> None:
+        self.version = snapshot.version
+        self.keeper_pid = snapshot.pid
+        self.started_at = Instant(snapshot.started_at)
+        self.started_unix = snapshot.started_unix
+        self.daemon: Daemon
+        self.applications: dict[str, Application]
+        self.externals: dict[str, External]
+        self.access: dict[str, str]
+        self.listeners: dict[tuple[str, int], wire.ListenerFact]
+        """By application and generation."""
+        self.define(snapshot.definitions, snapshot.listeners)
+        self._latest = Instant(0)
+        self.engine = Engine(
+            self.applications,
+            living=translate.living(snapshot.instances),
+            published=translate.published(snapshot.listeners),
+            notes=snapshot.notes,
+            next_instance=InstanceId(snapshot.next_instance),
+            now=self.now(),
+        )
+        self.events: Feed[EventRecord] = Feed(EVENTS_KEPT)
+        self.instances = {fact.instance: Member(fact.app, fact.pid) for fact in snapshot.instances}
+        """Every instance that was ordered and has not ended."""
+        self.logs = Logs(self.daemon.log_ring)
+        self.tally = Tally()
+        self.tally.note_report(snapshot)
+        self.reload_good = True
+        """Whether the configuration was good when it was read last."""
+        self.reload_unix = snapshot.started_unix
+        """When a good configuration was read last."""
+        self.changed = Change()
+        """Notified after each step of the engine."""
+
+    def define(self, definitions: wire.Definitions, listeners: tuple[wire.ListenerFact, ...]) -> None:
+        """Take *definitions* as those that hold; raise `CodecError` where they are none."""
+        self.daemon = from_json(Daemon, dict(definitions.daemon))
+        self.applications = translate.defined(definitions.applications)
+        externals = [from_json(External, dict(item)) for item in definitions.externals]
+        self.externals = {external.name: external for external in externals}
+        self.access = dict(definitions.access)
+        self.listeners = {(fact.app, fact.generation): fact for fact in listeners}
+
+    def now(self) -> Instant:
+        """Return the present instant, never before one that it returned earlier."""
+        self._latest = Instant(max(time.monotonic_ns(), self._latest))
+        return self._latest
+
+    def due(self, deadline: Instant) -> None:
+        """Take it that *deadline* has come: the loop's clock is a float and may be some nanoseconds early."""
+        self._latest = Instant(max(deadline, self._latest))
+
+    def learn(self, report: wire.Report) -> None:
+        """Remember what *report* says about instances and listeners."""
+        match report:
+            case wire.Spawned():
+                member = self.instances.get(report.instance)
+                if member is not None:
+                    self.instances[report.instance] = replace(member, pid=report.pid)
+            case wire.Exited() | wire.SpawnFailed():
+                self.instances.pop(report.instance, None)
+            case wire.Published():
+                self._learn_listener(report.listener)
+            case _:
+                pass
+
+    def _learn_listener(self, fresh: wire.ListenerFact) -> None:
+        older = [fact for fact in self.listeners.values() if fact.app == fresh.app]
+        for fact in older:
+            del self.listeners[fact.app, fact.generation]
+        for fact in older[-_OLD_LISTENERS:]:  # the old generations still serve what has reached them
+            self.listeners[fact.app, fact.generation] = replace(fact, published=False)
+        if fresh.generation:  # 0: the public name was taken away
+            self.listeners[fresh.app, fresh.generation] = fresh
+
+    def listener(self, app: str) -> wire.ListenerFact | None:
+        """Return the published listener of *app*, or any where none is published, or None."""
+        facts = [fact for fact in self.listeners.values() if fact.app == app]
+        return max(facts, key=lambda fact: (fact.published, fact.generation), default=None)
+
+    def view(self, app: str) -> AppView | None:
+        """Return *app* as it is now, None where it is not known."""
+        return next((view for view in self.engine.view(self.now()) if view.name == app), None)

@@ -1,0 +1,101 @@
+"""What ``GET /v1/status`` answers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from fcgipm.config.schema import External
+from fcgipm.core.events import Instant
+from fcgipm.core.view import AppView, InstanceView
+from fcgipm.manager.metrics import Traffic
+from fcgipm.manager.observe import Reach, addresses_of
+from fcgipm.manager.state import State
+from fcgipm.manager.usage import Usage
+
+_SECOND: Final = 1_000_000_000
+_UNKNOWN: Final = Traffic(waiting=None, limit=None, busy=None)
+
+
+def status(
+    state: State,
+    names: Collection[str],
+    *,
+    traffic: Mapping[str, Traffic],
+    reach: Mapping[str, Reach],
+    usage: Mapping[int, Usage],
+) -> dict[str, Any]:
+    """Return the status of the applications called *names*, or of all where there are none."""
+    now = state.now()
+    views = [view for view in state.engine.view(now) if not names or view.name in names]
+    externals = [external for name, external in state.externals.items() if not names or name in names]
+    return {
+        "version": 1,
+        "pid": state.keeper_pid,
+        "manager_pid": os.getpid(),
+        "uptime": _span(now, state.started_at),
+        "apps": [
+            *(_static(state, view, traffic.get(view.name, _UNKNOWN), usage, now) for view in views),
+            *(_external(external, reach[external.name]) for external in externals),
+        ],
+    }
+
+
+def _static(state: State, view: AppView, traffic: Traffic, usage: Mapping[int, Usage], now: Instant) -> dict[str, Any]:
+    listener = state.listener(view.name)
+    return {
+        "name": view.name,
+        "kind": "static",
+        "state": view.state.value,
+        "address": None if listener is None else listener.address,
+        "generation": view.generation,
+        "processes": view.wanted,
+        "ready": view.ready,
+        "queue": traffic.waiting,
+        "queue_limit": traffic.limit,
+        "busy": traffic.busy,
+        "restarts": view.restarts,
+        "reason": view.reason or None,
+        "next": _next(view, now),
+        "instances": [_instance(instance, usage, now) for instance in view.instances],
+    }
+
+
+def _instance(instance: InstanceView, usage: Mapping[int, Usage], now: Instant) -> dict[str, Any]:
+    used = usage.get(instance.pid) if instance.pid is not None else None
+    return {
+        "instance": instance.instance,
+        "pid": instance.pid,
+        "state": instance.state,
+        "age": None if instance.started_at is None else _span(now, instance.started_at),
+        "generation": instance.generation,
+        "rss": None if used is None else used.rss,
+        "cpu": None if used is None else round(used.cpu, 3),
+    }
+
+
+def _external(external: External, reach: Reach) -> dict[str, Any]:
+    unknown = ("generation", "processes", "ready", "queue", "queue_limit", "busy", "restarts")
+    return {
+        "name": external.name,
+        "kind": "external",
+        "state": reach.state,
+        "address": ", ".join(addresses_of(external)),
+        **dict.fromkeys(unknown),
+        "reason": reach.reason or None,
+        "next": None,
+        "instances": [],
+    }
+
+
+def _next(view: AppView, now: Instant) -> str | None:
+    """Return what happens next and when: ``next start in 4 s``."""
+    if view.next_text is None or view.next_at is None:
+        return view.next_text
+    left = max(0, -(-(view.next_at - now) // _SECOND))
+    return f"{view.next_text} in {left} s"
+
+
+def _span(now: Instant, then: Instant) -> float:
+    return round(max(0, now - then) / _SECOND, 3)

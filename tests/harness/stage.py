@@ -1,0 +1,302 @@
+"""The manager alone, as a process; the test plays the keeper."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fcgipm import wire
+from fcgipm.codec import to_json
+from fcgipm.config.schema import Application, Daemon, External
+from harness.waiting import until
+
+_LAUNCH = """
+import os, sys
+wire, uid = int(sys.argv[1]), int(sys.argv[2])
+os.dup2(wire, 3)
+if wire != 3:
+    os.close(wire)
+if uid >= 0:
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+os.execv(sys.executable, [sys.executable, "-m", "fcgipm.manager"])
+"""
+
+
+@dataclass(slots=True)
+class Instance:
+    """What the keeper knows of an instance."""
+
+    app: str
+    generation: int
+    pid: int
+    stdout: int
+    stderr: int
+    ready: bool = False
+    asked: bool = False
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer of the control socket."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def document(self) -> Any:
+        """The JSON of the body."""
+        return json.loads(self.body)
+
+
+@dataclass
+class Stage:
+    """The keeper's side of the wire.  It obeys by itself, with instances that are nothing but pipes.
+
+    *obey* may be replaced, or *deaf* set, to do otherwise.  All that touches the wire holds the lock.
+    """
+
+    place: Path
+    applications: Sequence[Application] = ()
+    externals: Sequence[External] = ()
+    daemon: Daemon = field(default_factory=Daemon)
+    access: Mapping[str, str] = field(default_factory=dict)
+    uid: int = -1
+    orders: list[wire.Order] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    instances: dict[int, Instance] = field(default_factory=dict)
+    published: dict[str, int] = field(default_factory=dict)
+    deaf: bool = False
+    applied: Callable[[int], wire.Applied] | None = None
+    next_instance: int = 1
+
+    def __post_init__(self) -> None:
+        self._lock = threading.RLock()
+        self.control = self.place / "control.sock"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.control))
+        self.control.chmod(0o666)
+        self._listener.listen(64)
+        self.log = self.place / "manager.log"
+        self._next_pid = 100_000_000  # beyond pid_max: nobody's
+        self._ended = False
+
+    def raise_curtain(self) -> None:
+        """Start a manager and give it the snapshot."""
+        mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with its, self.log.open("ab") as log:
+            self.manager = subprocess.Popen(
+                [sys.executable, "-c", _LAUNCH, str(its.fileno()), str(self.uid)],
+                pass_fds=[its.fileno()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=True,
+                env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+            )  # fmt: skip
+        self.channel = wire.keeper_end(mine)
+        self._ended = False
+        with self._lock:
+            self.channel.send(self._snapshot())
+            self.channel.send(wire.Handed(what="control"), [self._listener.fileno()])
+            for number, instance in self.instances.items():
+                handed = wire.Handed(what="pipes", instance=number)
+                self.channel.send(handed, [instance.stdout, instance.stderr])
+            self.channel.send(wire.Begun())
+        self._thread = threading.Thread(target=self._act, daemon=True)
+        self._thread.start()
+
+    def lower_curtain(self) -> int:
+        """End the wire; return the manager's exit status."""
+        self._ended = True
+        self._thread.join(10)
+        self.channel.close()
+        return self.manager.wait(10)
+
+    def close(self) -> None:
+        """End everything."""
+        if self.manager.poll() is None:
+            self.lower_curtain()
+        else:
+            self._ended = True
+            self._thread.join(10)
+            self.channel.close()
+        self._listener.close()
+        for instance in self.instances.values():
+            os.close(instance.stdout)
+            os.close(instance.stderr)
+
+    def definitions(self) -> wire.Definitions:
+        """Return what the manager is told of the configuration."""
+        return wire.Definitions(
+            daemon=to_json(self.daemon),
+            applications=tuple(to_json(each) for each in self.applications),
+            externals=tuple(to_json(each) for each in self.externals),
+            access=dict(self.access),
+        )
+
+    def listeners(self) -> tuple[wire.ListenerFact, ...]:
+        """Return the public listeners."""
+        return tuple(self._listener_fact(each.name, self.published.get(each.name, 1)) for each in self.applications)
+
+    def tell(self, report: wire.Report, descriptors: Sequence[int] = ()) -> None:
+        """Send *report*."""
+        with self._lock:
+            self.channel.send(report, descriptors)
+
+    def end_instance(self, number: int, *, code: int | None = 1, signal: int | None = None) -> None:
+        """Let an instance end by itself."""
+        with self._lock:
+            instance = self.instances.pop(number)
+            os.close(instance.stdout)
+            os.close(instance.stderr)
+            now = time.monotonic_ns()
+            self.channel.send(wire.Exited(instance=number, code=code, signal=signal, dumped=False, at=now))
+
+    def given(self, kind: type[wire.Order], **fields: Any) -> list[Any]:
+        """Return the orders of *kind* with these fields so far."""
+        return [
+            order
+            for order in list(self.orders)
+            if isinstance(order, kind) and all(getattr(order, key) == value for key, value in fields.items())
+        ]
+
+    def ask(self, method: str, path: str, body: Any = None, *, uid: int | None = None) -> Reply:
+        """Send one request to the control socket and return the answer."""
+        return self.say(encode(method, path, body), uid=uid)
+
+    def say(self, data: bytes, *, uid: int | None = None) -> Reply:
+        """Send *data* to the control socket and return what it answers."""
+        with self.connect(uid=uid) as sock:
+            with contextlib.suppress(BrokenPipeError):
+                sock.sendall(data)
+            return receive(sock)
+
+    def connect(self, *, uid: int | None = None) -> socket.socket:
+        """Return a connection to the control socket, made by *uid*."""
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(30)
+        before = os.geteuid()
+        if uid is not None:
+            os.seteuid(uid)
+        try:
+            sock.connect(str(self.control))
+        finally:
+            os.seteuid(before)
+        return sock
+
+    def status(self, app: str) -> Any:
+        """Return the status of one application."""
+        return self.ask("GET", f"/v1/status?app={app}").document["apps"][0]
+
+    def wait_ready(self, app: str, count: int) -> None:
+        """Wait until *count* instances of *app* are ready."""
+        until(lambda: self.status(app)["ready"] == count, what=f"{count} ready instances of {app}")
+
+    def obey(self, order: wire.Order) -> None:
+        """Do what the manager orders."""
+        now = time.monotonic_ns()
+        match order:
+            case wire.Spawn():
+                self._spawn(order, now)
+            case wire.Retire():
+                self._retire(order, now)
+            case wire.Publish():
+                self.published[order.app] = order.generation
+                fact = self._listener_fact(order.app, order.generation)
+                self.channel.send(wire.Published(listener=fact, at=now))
+            case wire.Note():
+                self.notes[order.app] = order.text
+            case wire.Apply() if self.applied is not None:
+                self.channel.send(self.applied(order.request))
+            case _:
+                pass
+
+    def _act(self) -> None:
+        while not self._ended:
+            readable, _, _ = select.select([self.channel], [], [], 0.02)
+            with self._lock:
+                try:
+                    self.channel.flush()
+                    for order, _ in self.channel.receive() if readable else ():
+                        self.orders.append(order)
+                        if not self.deaf:
+                            self.obey(order)
+                except wire.WireClosed:
+                    return
+
+    def _spawn(self, order: wire.Spawn, now: int) -> None:
+        (out_read, out), (err_read, err) = os.pipe(), os.pipe()
+        self._next_pid += 1
+        instance = Instance(order.app, order.generation, self._next_pid, out, err, ready=True)
+        self.instances[order.instance] = instance
+        self.next_instance = max(self.next_instance, order.instance + 1)
+        self.channel.send(wire.Spawned(instance=order.instance, pid=instance.pid, at=now), [out_read, err_read])
+        os.close(out_read)
+        os.close(err_read)
+        self.channel.send(wire.BecameReady(instance=order.instance, how="accepting", at=now))
+
+    def _retire(self, order: wire.Retire, now: int) -> None:
+        how = "cut" if order.cut else "killed"
+        self.channel.send(wire.Removed(instance=order.instance, how=how, connections=0, at=now))
+        self.end_instance(order.instance, code=None, signal=9)
+
+    def _listener_fact(self, app: str, generation: int) -> wire.ListenerFact:
+        return wire.ListenerFact(
+            app=app,
+            generation=generation,
+            address=f"unix:{self.place}/{app}.sock",
+            bound=f"{self.place}/private/{app}.{generation}",
+            published=generation > 0,
+        )
+
+    def _snapshot(self) -> wire.Snapshot:
+        now = time.monotonic_ns()
+        return wire.Snapshot(
+            version="0", pid=os.getpid(), started_at=now, started_unix=1.0, definitions=self.definitions(),
+            instances=tuple(
+                wire.InstanceFact(
+                    instance=number, app=each.app, generation=each.generation, pid=each.pid,
+                    ready="accepting" if each.ready else None, asked=each.asked, started_at=now - 10**9,
+                    ready_at=now - 10**9 if each.ready else None,
+                )
+                for number, each in self.instances.items()
+            ),
+            listeners=self.listeners(), notes=dict(self.notes), next_instance=self.next_instance, shutting_down=False,
+        )  # fmt: skip
+
+
+def encode(method: str, path: str, body: Any = None) -> bytes:
+    """Return a whole request."""
+    data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    return f"{method} {path} HTTP/1.1\r\nHost: f\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
+
+
+def receive(sock: socket.socket) -> Reply:
+    """Return one answer, read to the end of the connection."""
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := sock.recv(65536):
+            data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    first, *rest = head.decode().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
+    if headers.get("transfer-encoding") == "chunked":
+        body = b"".join(_chunks(body))
+    return Reply(int(first.split()[1]), headers, body)
+
+
+def _chunks(data: bytes) -> Iterator[bytes]:
+    while data:
+        size, _, data = data.partition(b"\r\n")
+        yield data[: int(size, 16)]
+        data = data[int(size, 16) + 2 :]
