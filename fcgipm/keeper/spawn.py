@@ -216,7 +216,11 @@ def _become(recipe: Recipe, step: _Step) -> None:
 
 
 def _text(error: BaseException) -> str:
-    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else repr(error)
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    if isinstance(error, ValueError):
+        return str(error)  # what setrlimit raises, with a text of its own
+    return repr(error)
 
 
 def _close_all(descriptors: list[int]) -> None:
