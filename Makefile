@@ -47,7 +47,7 @@ test: $(VENV)/.installed-test packages
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed-test packages
-	$(BIN)/python -m bench
+	PYTHONPATH=tests $(BIN)/python -m bench
 endif
 
 lint: $(VENV)/.installed-test
@@ -56,7 +56,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
-	@if command -v mandoc >/dev/null; then mandoc -Tlint -Wwarning man/*.[158]; \
+	@if command -v mandoc >/dev/null; then man/lint; \
 	elif test -n "$$CI"; then echo "mandoc is missing"; exit 1; \
 	else echo "mandoc is missing: the manual pages are not checked"; fi
 

@@ -46,10 +46,12 @@ def test_the_hardened_unit_is_rated_ok() -> None:
 
 
 def test_the_ordinary_unit_forbids_applications_nothing() -> None:
-    taken = ("NoNewPrivileges", "ProtectHome", "ProtectSystem", "PrivateTmp", "MemoryDenyWriteExecute",
-             "PrivateDevices", "SystemCallFilter", "CapabilityBoundingSet", "RestrictSUIDSGID", "RestrictNamespaces")  # fmt: skip
+    taken = (
+        "NoNewPrivileges ProtectHome ProtectSystem PrivateTmp PrivateDevices MemoryDenyWriteExecute SystemCallFilter"
+    )
+    taken += " CapabilityBoundingSet RestrictSUIDSGID RestrictNamespaces"
 
-    assert {name: settings(FILES / "fcgipm.service", name) for name in taken} == {name: [] for name in taken}
+    assert [name for name in taken.split() if settings(FILES / "fcgipm.service", name)] == []
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)

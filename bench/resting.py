@@ -1,0 +1,117 @@
+"""A hundred applications at rest: wake-ups, memory, and how fast `fcgipmctl status` is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+from harness.daemon import Daemon
+from harness.waiting import ended, until
+
+from bench.processes import rollup, switches
+from bench.programs import Missing, hello, tool
+from bench.table import Row, Skipped
+
+APPS = 100
+FEW, MANY = 10, 110
+REST = 10
+RUNS = 15
+
+
+def configuration(count: int, program: str, processes: int) -> str:
+    """Return *count* applications."""
+    head = "[defaults]\ninit-start-delay = 0\n"
+    return head + "".join(
+        f'[app.a{number}]\ncommand = ["{program}"]\nprocesses = {processes}\n' for number in range(count)
+    )
+
+
+@contextlib.contextmanager
+def running(place: Path, name: str, text: str) -> Iterator[Daemon]:
+    """Run fcgipm with all instances ready."""
+    directory = place / name
+    directory.mkdir(mode=0o755)
+    daemon = Daemon(directory, text)
+    try:
+        yield daemon.wait_running(within=120)
+    finally:
+        daemon.stop(within=60)
+
+
+def pause(seconds: float) -> None:
+    """Let time pass: rest is what is measured."""
+    select.select([], [], [], seconds)
+
+
+def wakeups(pids: list[int]) -> float:
+    """Return the wake-ups of all *pids* together while nothing happens for `REST` seconds."""
+    before = sum(map(switches, pids))
+    pause(REST)
+    return sum(map(switches, pids)) - before
+
+
+def supervisor_wakeups(place: Path, program: str) -> Row | Skipped:
+    """Return the same for supervisor with as many programs."""
+    what = "wake-ups in 10 s, idle"
+    try:
+        command = tool("supervisord")
+    except Missing as error:
+        return Skipped(f"{what}, supervisor", str(error))
+    config = place / "supervisord.conf"
+    config.write_text(
+        f"[supervisord]\nnodaemon=true\nlogfile={place}/supervisord.log\npidfile={place}/supervisord.pid\n"
+        f"identifier=bench\n{'user=root' if os.geteuid() == 0 else ''}\n"
+        f"[program:a]\ncommand=/bin/sleep 1000\nnumprocs={2 * APPS}\nprocess_name=%(process_num)d\n"
+        "stdout_logfile=NONE\nstderr_logfile=NONE\n"
+    )
+    assert program
+    with (place / "supervisord.out").open("wb") as out:
+        process = subprocess.Popen([command, "-c", str(config)], stdout=out, stderr=out)
+    try:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        until(lambda: len(children.read_text().split()) == 2 * APPS, within=60, what="supervisor runs all")
+        pause(3)  # startsecs: it calls them running after a second
+        return Row(what=f"{what}, supervisor", ours=wakeups([process.pid]), note="for comparison")
+    finally:
+        process.terminate()
+        ended(process.pid, within=60)
+        process.wait()
+
+
+def status_times(daemon: Daemon) -> list[float]:
+    """Return how long the whole command took, in milliseconds, several times."""
+    times = []
+    for _ in range(RUNS):
+        begin = time.perf_counter()
+        done = daemon.ctl("status")
+        times.append((time.perf_counter() - begin) * 1000)
+        assert done.returncode == 0, done
+    return times
+
+
+def measure(place: Path) -> Iterator[Row | Skipped]:
+    """Yield the rows about rest and memory."""
+    program = hello(place)
+    with running(place, "rest", configuration(APPS, program, 2)) as daemon:
+        pids = [daemon.pid, daemon.manager]
+        pause(12)  # the last looks after the starts, and after our own questions
+        count = wakeups(pids)
+        yield Row(what="wake-ups in 10 s, idle, 100 apps × 2", ours=count, bound=0)
+        keeper = rollup(daemon.pid, "Rss") / 1024
+        total = sum(rollup(pid, "Pss") for pid in pids) / 1024
+        yield Row(what="keeper, resident memory", ours=keeper, unit="MB", bound=20)
+        yield Row(what="keeper + manager, proportional memory", ours=total, unit="MB", bound=60)
+        yield Row(what="fcgipmctl status, whole command", ours=median(status_times(daemon)), unit="ms", bound=100)
+    yield supervisor_wakeups(place, program)
+    sizes = {}
+    for count_of_apps in (FEW, MANY):
+        with running(place, f"size{count_of_apps}", configuration(count_of_apps, program, 1)) as daemon:
+            sizes[count_of_apps] = sum(rollup(pid, "Pss") for pid in (daemon.pid, daemon.manager))
+    growth = (sizes[MANY] - sizes[FEW]) / (MANY - FEW)
+    yield Row(what="memory per app more (10 to 110 apps)", ours=growth, unit="KB", bound=20)

@@ -1,0 +1,98 @@
+"""The documents: what is made from the code is up to date, and manual pages are well formed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from harness.components import need
+from harness.daemon import FCGIPM
+
+from fcgipm.config.schema import Application, Daemon, External, options
+from fcgipm.core.commands import Topic
+from fcgipm.verbs import VERBS, ExitCode
+
+ROOT = Path(__file__).parents[2]
+
+
+def page(name: str) -> str:
+    """Return a manual page as plain text."""
+    done = subprocess.run(
+        [need("mandoc"), "-Tascii", "-Owidth=200", str(ROOT / "man" / name)], capture_output=True, text=True, check=True
+    )
+    return re.sub(".\b", "", done.stdout)
+
+
+def test_what_is_made_from_the_code_is_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs/generate.py"), "--check"], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_mandoc_finds_nothing_wrong_with_the_manual_pages() -> None:
+    need("mandoc")
+    done = subprocess.run([str(ROOT / "man/lint")], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_every_option_is_in_the_manual_page() -> None:
+    text = page("apps.toml.5")
+
+    missing = [
+        key
+        for table in (Daemon, Application, External)
+        for key, _, _ in options(table)
+        if not re.search(rf"^ +{re.escape(key)}(  |$)", text, re.MULTILINE)
+    ]
+    assert missing == []
+
+
+def test_every_command_event_and_exit_code_is_in_the_manual_pages() -> None:
+    control, daemon = page("fcgipmctl.1"), page("fcgipm.8")
+
+    assert [verb for verb in VERBS if not re.search(rf"^ +{verb}\b", control, re.MULTILINE)] == []
+    assert [code for code in ExitCode if not re.search(rf"^ +{code.value}  ", control, re.MULTILINE)] == []
+    assert [topic for topic in Topic if topic.value not in daemon] == []
+
+
+@pytest.mark.parametrize("example", ["demo.toml"])
+def test_the_shipped_example_is_a_correct_configuration(example: str, place: Path) -> None:
+    # root's daemon demands a file of root's that nobody else may write; a clone may be anybody's
+    copy = place / example
+    copy.write_bytes((ROOT / "etc" / example).read_bytes())
+    copy.chmod(0o644)
+
+    done = subprocess.run([FCGIPM, "check", str(copy)], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_example_in_the_documents_is_toml() -> None:
+    for document in ("README.md", "CONTRIBUTING.md"):
+        for example in re.findall(r"```toml\n(.*?)```", (ROOT / document).read_text(), re.DOTALL):
+            tomllib.loads(example)
+
+
+def test_every_target_the_documents_name_is_in_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    named = {
+        target
+        for document in ("README.md", "CONTRIBUTING.md")
+        for target in re.findall(r"(?:^|`)make ([a-z]+)", (ROOT / document).read_text(), re.MULTILINE)
+    }
+
+    assert named >= {"demo", "test", "lint", "fix", "bench"}
+    assert [target for target in named if not re.search(rf"^[a-z ]*\b{target}\b[a-z ]*:", makefile, re.MULTILINE)] == []
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), (document.name, target)
