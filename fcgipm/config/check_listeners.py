@@ -8,13 +8,13 @@ import socket
 import stat
 
 from fcgipm.config.access import file_system_of, is_remote
+from fcgipm.config.addresses import is_address, split_host
 from fcgipm.config.drafts import Draft
 from fcgipm.config.identity import own_identity, resolve_group, resolve_user
 from fcgipm.config.problems import Report, Where
 from fcgipm.config.resolve import Drafts
 from fcgipm.config.schema import RESERVED_NAMES, Daemon
 from fcgipm.config.socketnames import LARGEST_GENERATION, LONGEST_PATH, private_path
-from fcgipm.config.values import is_address, split_host
 
 _OWN_FILES = ("control.sock", "connector.sock", "report.sock", "metrics.sock", "state.json", "fcgipm.pid")
 _OWN_DIRECTORIES = ("private", "dynamic")

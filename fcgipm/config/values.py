@@ -7,10 +7,10 @@ that shows the value and says what is allowed.  `fcgipm.config.rendering` is the
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fcgipm.config.addresses import is_address, split_host
 from fcgipm.config.quantities import (
     duration_text,
     octal_text,
@@ -28,7 +28,6 @@ _NAME = re.compile(r"[^\s\x00-\x1f\x7f\"'=,;$\\{}]+")
 _ID = re.compile(r"#\d{1,10}", re.ASCII)
 _PREFIX = re.compile(r"/[^\s\"'\\{};#?$]*")
 _EXTENSION = re.compile(r"\.[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*")
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?):(\d{1,5})", re.ASCII)
 _LARGEST_ID = 2**32 - 2
 
 
@@ -53,24 +52,6 @@ def bounds(option: Option) -> str:
     return f"at most {write(high)}" if high is not None else ""
 
 
-def is_address(text: str) -> bool:
-    """Whether *text* is an IPv4 or IPv6 address."""
-    return any(_is_of(family, text) for family in (socket.AF_INET, socket.AF_INET6))
-
-
-def split_host(text: str) -> tuple[str, int]:
-    """Return host (an IPv6 address without its brackets) and port of ``host:port``; raise `ValueError`."""
-    found = _HOST.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{shown(text)} is not name:port; an IPv6 address is written in brackets")
-    if not 1 <= int(found[2]) <= 65535:
-        raise ValueError(f"{shown(text)}: the port must be 1 to 65535")
-    host = found[1].strip("[]")
-    if found[1].startswith("[") and not is_address(host.partition("%")[0]):
-        raise ValueError(f"{shown(text)}: {host} is not an IPv6 address")
-    return host, int(found[2])
-
-
 _NUMBERS: Mapping[Kind, Callable[[int], str]] = {
     Kind.INTEGER: str,
     Kind.DURATION: duration_text,
@@ -83,14 +64,6 @@ def _demand_bounds(option: Option, value: Any, number: int) -> None:
     too_low = option.minimum is not None and number < option.minimum
     if too_low or (option.maximum is not None and number > option.maximum):
         raise ValueError(f"{shown(value)} is out of range; allowed: {bounds(option)}")
-
-
-def _is_of(family: socket.AddressFamily, text: str) -> bool:
-    try:
-        socket.inet_pton(family, text)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _text(option: Option, value: Any) -> str:
