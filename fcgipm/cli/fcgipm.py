@@ -1,0 +1,53 @@
+"""The command ``fcgipm``: start the daemon, check or show a configuration."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from fcgipm import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 done, 1 it could not be, 2 wrong use."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["-t"]:
+        words[0] = "check"
+    options = _parser().parse_args(words)
+    # Only what the command needs is imported: the daemon's memory is copied at every fork.
+    if options.command == "start":
+        from fcgipm.cli.start import start  # noqa: PLC0415
+
+        return start(options.file, foreground=options.foreground)
+    rest = words[1:]
+    if options.command == "check":
+        from fcgipm.cli import check  # noqa: PLC0415
+
+        return check.main(rest)
+    from fcgipm.cli import show  # noqa: PLC0415
+
+    return show.main(rest)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fcgipm",
+        description="Run FastCGI applications beside a web server.  A running daemon is talked to by fcgipmctl.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"fcgipm {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    start = commands.add_parser("start", help="start the daemon and wait until every application serves")
+    start.add_argument("--foreground", action="store_true", help="stay, and log to standard error")
+    start.add_argument("file", metavar="FILE", help="the configuration")
+    for name, text in (
+        ("check", "check a configuration and say everything that is wrong with it (also: fcgipm -t FILE)"),
+        ("show", "print a configuration with all defaults filled in"),
+    ):
+        commands.add_parser(name, help=text, add_help=False, prefix_chars="\0").add_argument("rest", nargs="*")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""``fcgipm start``: become the daemon, in the foreground or behind the caller's back."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
+
+import setproctitle
+
+from fcgipm.config.load import ConfigError, load
+from fcgipm.keeper.loop import Outcome, StartError, run
+
+if TYPE_CHECKING:
+    from fcgipm.config.load import Loaded
+
+_UMASK: Final = 0o077
+
+
+def start(file: str, *, foreground: bool) -> int:
+    """Start the daemon with the configuration *file*; return the exit status, 1 where it could not be started.
+
+    In the background this returns in the caller when it is clear how the start went.
+    """
+    environ = dict(os.environ)  # before setproctitle writes over it
+    try:
+        loaded = load(file, environ=environ, euid=os.geteuid(), foreground=foreground)
+    except ConfigError as error:
+        for problem in error.problems:
+            _print(str(problem))
+        return 1
+    setproctitle.setproctitle(f"fcgipm: keeper {loaded.path}")
+    if foreground:
+        return _be_daemon(loaded, lambda _outcome: None, foreground=True, environ=environ)
+    for warning in loaded.warnings:
+        _print(f"warning: {warning}")
+    return _start_behind(loaded, environ)
+
+
+def _be_daemon(loaded: Loaded, report: Callable[[Outcome], None], *, foreground: bool, environ: dict[str, str]) -> int:
+    os.umask(_UMASK)
+    try:
+        return run(loaded, report_start=report, environ=environ, foreground=foreground)
+    except StartError as error:
+        if foreground:
+            for line in str(error).splitlines():
+                _print(f"fcgipm: {line}")
+        report(Outcome(1, f"fcgipm: {error}"))
+        return 1
+
+
+def _start_behind(loaded: Loaded, environ: dict[str, str]) -> int:
+    readable, told = os.pipe()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(readable)
+        _go_behind(loaded, told, environ)
+    os.close(told)
+    # python-daemon forks twice more and ends the first child at once; the pipe stays until there is an answer.
+    os.waitpid(child, 0)
+    with os.fdopen(readable) as answers:
+        return _await(answers)
+
+
+def _await(answers: TextIO) -> int:
+    """Print what the daemon tells, and return the exit status that it tells."""
+    for line in answers:
+        answer: dict[str, Any] = json.loads(line)
+        if text := answer.get("text"):
+            _print(text)
+        if "exit" in answer:
+            return int(answer["exit"])
+    _print("fcgipm: the daemon has ended before anything was ready; its log says why")
+    return 1
+
+
+def _go_behind(loaded: Loaded, told: int, environ: dict[str, str]) -> NoReturn:
+    """Be the daemon in the background, and tell through the pipe *told* how the start went."""
+    from daemon import DaemonContext  # noqa: PLC0415  the foreground does without it
+
+    open_pipe = [told]
+
+    def report(outcome: Outcome) -> None:
+        if open_pipe:
+            os.write(told, json.dumps({"text": outcome.text, "exit": outcome.status}).encode() + b"\n")
+            os.close(open_pipe.pop())
+
+    status = 1
+    try:
+        with DaemonContext(
+            detach_process=True,
+            files_preserve=[told],
+            umask=_UMASK,
+            prevent_core=False,  # its hard limit would be every instance's
+            signal_map={},
+            working_directory="/",
+        ):
+            os.set_inheritable(told, False)
+            status = _be_daemon(loaded, report, foreground=False, environ=environ)
+    except Exception as error:  # noqa: BLE001  there is no terminal any more to which a traceback could go
+        report(Outcome(1, f"fcgipm: {error!r}"))
+    finally:
+        os._exit(status)
+
+
+def _print(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,170 @@
+"""Read the configuration again, check everything, and only then change what differs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fcgipm import wire
+from fcgipm.config.load import ConfigError, Loaded, load
+from fcgipm.config.plan import KeyChange, compare
+from fcgipm.config.schema import Application, Change
+from fcgipm.keeper.context import Context
+from fcgipm.keeper.handover import definitions_of
+from fcgipm.keeper.listeners import Listener, Listeners
+from fcgipm.keeper.sockets import SocketError
+
+if TYPE_CHECKING:
+    from fcgipm.keeper.programs import Programs
+    from fcgipm.keeper.starting import Starting
+
+_OF_THE_SOCKET = frozenset({"socket-mode", "socket-owner", "socket-group", "listen-queue-depth"})
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What is about to change."""
+
+    loaded: Loaded
+    changes: tuple[KeyChange, ...]
+    made: list[Listener] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def names(self, effect: object) -> list[str]:
+        """Return the applications (old and new ones) that have a change of this *effect*."""
+        return list(dict.fromkeys(change.app for change in self.changes if change.effect == effect and change.app))
+
+
+class Applier:
+    """Carries out the order `wire.Apply`."""
+
+    def __init__(
+        self,
+        context: Context,
+        listeners: Listeners,
+        starting: Starting,
+        programs: Programs,
+        notes: dict[str, str],
+        *,
+        environ: Mapping[str, str],
+        foreground: bool,
+    ) -> None:
+        self._context = context
+        self._listeners = listeners
+        self._starting = starting
+        self._programs = programs
+        self._notes = notes
+        self._environ = environ
+        self._foreground = foreground
+
+    def apply(self, request: int) -> None:
+        """Apply what the file says by now and report what has changed; a problem means that nothing has."""
+        old = self._context.loaded
+        try:
+            new = load(
+                old.path,
+                environ=self._environ,
+                euid=os.geteuid(),
+                foreground=self._foreground,
+                running=old.config.daemon,
+            )
+        except ConfigError as error:
+            self._report_problems(request, [str(problem) for problem in error.problems])
+            return
+        plan = _Plan(new, compare(old, new), warnings=list(new.warnings))
+        self._make_listeners(plan)
+        if plan.problems:
+            for listener in plan.made:
+                self._listeners.discard(listener)
+            self._report_problems(request, plan.problems)
+            return
+        self._commit(plan)
+        self._report(request, plan)
+
+    def _make_listeners(self, plan: _Plan) -> None:
+        apps = plan.loaded.config.applications
+        for name in [*plan.names("added"), *plan.names(Change.LISTENER)]:
+            app = apps.get(name)
+            if app is None or self._listeners.has_address(app):
+                continue
+            try:
+                plan.made.append(self._listeners.make(app, self._listeners.highest(name) + 1))
+            except (SocketError, LookupError) as error:
+                plan.problems.append(f"app.{name}: {error}")
+
+    def _commit(self, plan: _Plan) -> None:
+        apps = plan.loaded.config.applications
+        removed = [name for name in self._context.loaded.config.applications if name not in apps]
+        self._context.loaded = plan.loaded
+        daemon = plan.loaded.config.daemon
+        self._context.log.level, self._context.log.form = daemon.log_level, daemon.log_format
+        self._starting.forget_recipes()
+        self._programs.define(apps.values())
+        for listener in plan.made:
+            self._listeners.enter(listener)
+        for name in plan.names("added"):
+            self._publish_added(plan, apps.get(name))
+        for name in removed:
+            self._listeners.remove(name)
+            self._notes.pop(name, None)
+        for name in self._with_other_sockets(plan):
+            self._change_sockets(plan, apps[name])
+
+    def _publish_added(self, plan: _Plan, app: Application | None) -> None:
+        listener = next((item for item in plan.made if app is not None and item.app == app.name), None)
+        if listener is None:
+            return
+        try:
+            self._listeners.publish(listener)
+        except SocketError as error:
+            plan.warnings.append(f"app.{listener.app}: {error}")
+
+    @staticmethod
+    def _with_other_sockets(plan: _Plan) -> list[str]:
+        apps = plan.loaded.config.applications
+        changed = [change.app for change in plan.changes if change.key in _OF_THE_SOCKET]
+        return list(dict.fromkeys(name for name in changed if name is not None and name in apps))
+
+    def _change_sockets(self, plan: _Plan, app: Application) -> None:
+        try:
+            self._listeners.change(app)
+        except (OSError, LookupError, SocketError) as error:
+            plan.warnings.append(f"app.{app.name}: its sockets could not be changed: {error}")
+
+    def _report(self, request: int, plan: _Plan) -> None:
+        changes = tuple(
+            wire.ChangedKey(
+                app=change.app,
+                key=change.key,
+                effect=change.effect.value if isinstance(change.effect, Change) else change.effect,
+            )
+            for change in plan.changes
+        )
+        pending = [change.key for change in plan.changes if change.app is None and change.effect is Change.RESTART]
+        plan.warnings += [f"fcgipm.{key}: the new value holds after a restart of fcgipm" for key in pending]
+        self._context.say("info", f"applied {plan.loaded.path}: {len(changes)} changes")
+        self._context.reporter.report(
+            wire.Applied(
+                request=request,
+                problems=(),
+                warnings=tuple(plan.warnings),
+                changes=changes,
+                definitions=definitions_of(plan.loaded),
+                listeners=self._listeners.facts(),
+            )
+        )
+
+    def _report_problems(self, request: int, problems: list[str]) -> None:
+        self._context.reporter.report(
+            wire.Applied(
+                request=request,
+                problems=tuple(problems),
+                warnings=(),
+                changes=(),
+                definitions=None,
+                listeners=(),
+            )
+        )

@@ -1,0 +1,99 @@
+"""The keeper's own books: which instances there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fcgipm import wire
+
+if TYPE_CHECKING:
+    from fcgipm.keeper.listeners import Listener
+    from fcgipm.keeper.readiness import Watch
+    from fcgipm.keeper.spawn import Starting
+
+
+@dataclass(slots=True, kw_only=True)
+class Instance:
+    """A child that is an instance, or is about to be exec'd as one."""
+
+    number: int
+    app: str
+    generation: int
+    listener: Listener
+    pid: int
+    pidfd: int
+    stdout: int
+    stderr: int
+    starting: Starting | None
+    """Until it is exec'd."""
+    started_at: int
+    watch: Watch | None = None
+    """While it is not seen to be ready."""
+    ready: str | None = None
+    ready_at: int | None = None
+    asked: bool = False
+    """Whether it was sent its stop signal."""
+
+    @property
+    def name(self) -> str:
+        """How people are told of it: ``blog/12``."""
+        return f"{self.app}/{self.number}"
+
+    def fact(self) -> wire.InstanceFact:
+        """Return what a new manager must know of it."""
+        return wire.InstanceFact(
+            instance=self.number,
+            app=self.app,
+            generation=self.generation,
+            pid=self.pid,
+            ready=self.ready,
+            asked=self.asked,
+            started_at=self.started_at,
+            ready_at=self.ready_at,
+        )
+
+
+class Book:
+    """All instances, by number and by pid."""
+
+    def __init__(self) -> None:
+        self._by_number: dict[int, Instance] = {}
+        self._by_pid: dict[int, Instance] = {}
+        self._of_app: dict[str, int] = {}
+        self.highest = 0
+        """The highest number that an instance ever had."""
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def __iter__(self) -> Iterator[Instance]:
+        return iter(list(self._by_number.values()))
+
+    def add(self, instance: Instance) -> None:
+        """Enter an instance."""
+        self._by_number[instance.number] = instance
+        self._by_pid[instance.pid] = instance
+        self._of_app[instance.app] = self.count(instance.app) + 1
+        self.highest = max(self.highest, instance.number)
+
+    def remove(self, instance: Instance) -> None:
+        """Strike an instance out."""
+        del self._by_number[instance.number]
+        del self._by_pid[instance.pid]
+        self._of_app[instance.app] -= 1
+        if not self._of_app[instance.app]:
+            del self._of_app[instance.app]
+
+    def count(self, app: str) -> int:
+        """Return how many instances *app* has."""
+        return self._of_app.get(app, 0)
+
+    def get(self, number: int) -> Instance | None:
+        """Return the instance with *number*."""
+        return self._by_number.get(number)
+
+    def of_pid(self, pid: int) -> Instance | None:
+        """Return the instance whose leader is *pid*."""
+        return self._by_pid.get(pid)

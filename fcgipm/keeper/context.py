@@ -1,0 +1,58 @@
+"""What all parts of the keeper use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from fcgipm import wire
+from fcgipm.keeper.dispatch import Dispatch
+from fcgipm.linux.sock_diag import Diag
+from fcgipm.log import Logger
+
+if TYPE_CHECKING:
+    from fcgipm.config.load import Loaded
+    from fcgipm.config.schema import Application
+
+
+class Reporter(Protocol):
+    """Takes what is to be told to the manager."""
+
+    def report(self, message: wire.Report, descriptors: Sequence[int] = ()) -> bool:
+        """Send *message* and return whether there is a manager to get it; the next one gets a snapshot.
+
+        Never raises.
+        """
+
+
+class _Nobody:
+    def report(self, message: wire.Report, descriptors: Sequence[int] = ()) -> bool:  # noqa: ARG002  nobody hears it
+        """Drop *message*."""
+        return False
+
+
+@dataclass(slots=True)
+class Context:
+    """The loop, the log, the configuration that holds, and the way to the manager."""
+
+    dispatch: Dispatch
+    log: Logger
+    loaded: Loaded
+    diag: Diag
+    nofile: tuple[int, int]
+    """RLIMIT_NOFILE (soft, hard) before the keeper raised its own: what instances get."""
+    reporter: Reporter = field(default_factory=_Nobody)
+
+    def application(self, name: str) -> Application | None:
+        """Return the definition of *name* that holds."""
+        return self.loaded.config.applications.get(name)
+
+    def say(self, level: str, text: str, *, app: str | None = None) -> None:
+        """Log *text*."""
+        self.log.log(level, text, app=app)
+
+    def tell(self, level: str, topic: str, text: str, *, app: str | None = None) -> None:
+        """Log *text*, and tell the manager for `fcgipmctl events`."""
+        self.say(level, text, app=app)
+        self.reporter.report(wire.Told(level=level, topic=topic, app=app, text=text))

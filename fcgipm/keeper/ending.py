@@ -1,0 +1,100 @@
+"""The end of the daemon: asked for, helped along, and at last enforced."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from fcgipm import wire
+from fcgipm.config.schema import SECOND
+from fcgipm.keeper import retire
+from fcgipm.keeper.book import Book
+from fcgipm.keeper.context import Context
+from fcgipm.keeper.session import Process
+from fcgipm.keeper.strays import Strays
+from fcgipm.keeper.supervise import Supervisor
+
+GRACE: Final = 15 * SECOND
+"""What the manager has beyond the longest stop-timeout."""
+_MANAGER: Final = 3 * SECOND
+"""How long the manager may take to end after the wire was closed."""
+_REAPING: Final = 5 * SECOND
+"""How long processes may take to die after SIGKILL."""
+
+
+class Ending:
+    """From the first TERM to the last process.
+
+    The manager is asked first: it empties the applications and orders the end.  If it does not in time, or somebody
+    asks twice, the keeper cuts what still runs.
+    """
+
+    def __init__(self, context: Context, book: Book, strays: Strays, supervisor: Supervisor) -> None:
+        self._context = context
+        self._book = book
+        self._strays = strays
+        self._supervisor = supervisor
+        self._asked = False
+        self._due: int | None = None
+        self._closing = False
+        """The manager's wire is closed, and nothing may be left."""
+        self._killed = False
+        self.status = 0
+        """The daemon's exit status."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the daemon is to end."""
+        return self._asked or self._closing
+
+    def asked(self, signal_name: str) -> None:
+        """Somebody has sent *signal_name*: end gracefully, or at once if that is asked for again."""
+        if self._asked:
+            if not self._closing:
+                self._context.say("warning", f"signal {signal_name} again: ending at once")
+                self.begin(1)
+            return
+        self._asked = True
+        apps = self._context.loaded.config.applications.values()
+        patience = max((app.stop_timeout for app in apps), default=0)
+        self._due = time.monotonic_ns() + patience + GRACE
+        self._context.say("info", f"signal {signal_name}: every application is stopped, then fcgipm ends")
+        self._context.reporter.report(wire.Signalled(name="TERM"))
+
+    def begin(self, status: int) -> None:
+        """End now: cut what still runs, let the manager go, then end the loop with *status*."""
+        if self._closing:
+            return
+        self._closing, self.status = True, status
+        for instance in self._book:
+            connections = retire.cut(Process(instance.pid, instance.pidfd), instance.listener.endpoint)
+            text = f"{instance.name} is killed because fcgipm ends; {connections} connections cut"
+            self._context.say("warning", text, app=instance.app)
+        self._strays.kill_all()
+        self._supervisor.end()
+        self._due = time.monotonic_ns() + _MANAGER
+        self.look()
+
+    def look(self) -> None:
+        """End the loop if nothing is left to wait for."""
+        if self._closing and not len(self._book) and not self._supervisor.is_alive:
+            self._context.dispatch.ended = True
+
+    def deadline(self) -> int | None:
+        """Return when waiting ends."""
+        return self._due
+
+    def expire(self, now: int) -> None:
+        """Stop waiting: for the manager's order, for its end, for the last processes."""
+        if not self._closing:
+            self._context.say("error", "the applications were not stopped in time; what still runs is killed")
+            self.begin(1)
+        elif not self._killed:
+            self._killed = True
+            self._supervisor.kill()
+            self._due = now + _REAPING
+        else:
+            left = ", ".join(f"{instance.name} (pid {instance.pid})" for instance in self._book)
+            if left:
+                self._context.say("error", f"still there after SIGKILL, left behind: {left}")
+            self._context.dispatch.ended = True

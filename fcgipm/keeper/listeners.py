@@ -1,0 +1,323 @@
+"""The applications' listening sockets: made, published, given up.
+
+A Unix application has a listener for each generation, of which one is published; a TCP application has one for all,
+which is always public.  A listener stays while it is published or has instances; after that it is watched for
+`LATE` more, because a connection may have been on its way to it.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from fcgipm import wire
+from fcgipm.config.schema import SECOND, Application
+from fcgipm.config.socketnames import private_path
+from fcgipm.keeper import foreign, rights, sockets
+from fcgipm.keeper.context import Context
+from fcgipm.keeper.guard import Guard
+from fcgipm.keeper.sockets import FileId, SocketError
+from fcgipm.linux.sock_diag import Endpoint, endpoint_of
+
+LATE: Final = 60 * SECOND
+"""How long an old listener without instances is kept for late-comers."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Listener:
+    """A listening socket of an application."""
+
+    app: str
+    generation: int
+    """For TCP the latest one whose instances use it."""
+    sock: socket.socket
+    endpoint: Endpoint
+    public: str | None
+    """The path that it is, was or will be published at; None for TCP."""
+    private: str | None
+    file: FileId | None
+    where: tuple[str, int] | None
+    """Address and port of a TCP listener."""
+    published: bool
+    instances: int = 0
+    closes_at: int | None = None
+    """While it is watched for late-comers."""
+
+    @property
+    def address(self) -> str:
+        """``unix:PATH`` or ``tcp:HOST:PORT``."""
+        if self.where is None:
+            return f"unix:{self.public}"
+        host, port = self.where
+        return f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}"
+
+    def fact(self) -> wire.ListenerFact:
+        """Return what the manager must know of it."""
+        return wire.ListenerFact(
+            app=self.app,
+            generation=self.generation,
+            address=self.address,
+            bound=self.address if self.private is None else self.private,
+            published=self.published,
+        )
+
+
+class Listeners:
+    """All listeners of applications."""
+
+    def __init__(self, context: Context, guard: Guard) -> None:
+        self._context = context
+        self._guard = guard
+        self._all: list[Listener] = []
+        self._highest: dict[str, int] = {}
+        """The highest generation that each application has had."""
+        self._late: set[int] = set()
+        """Descriptors of the listeners that are watched for late-comers."""
+
+    def __iter__(self) -> Iterator[Listener]:
+        return iter(list(self._all))
+
+    # ── making ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def make(self, app: Application, generation: int) -> Listener:
+        """Return a new listener of *app*: bound, not yet published.  It is not in the books: see `enter`."""
+        if app.port is not None:
+            return self._make_tcp(app, app.port, generation)
+        assert app.socket is not None, app.name
+        foreign.refuse(app.socket, self._own_files(), self._context.diag)
+        path = private_path(self._context.loaded.config.daemon.runtime_dir, app.socket, app.name, generation)
+        foreign.refuse(path, self._own_files(), self._context.diag)
+        attributes = rights.attributes_of(app)
+        sock = sockets.bind_unix(path, attributes, app.listen_queue_depth)
+        return Listener(
+            app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), public=app.socket,
+            private=path, file=sockets.file_id(path), where=None, published=False,
+        )  # fmt: skip
+
+    def _make_tcp(self, app: Application, port: int, generation: int) -> Listener:
+        try:
+            sock = sockets.bind_tcp(app.address, port, app.listen_queue_depth)
+        except OSError as error:
+            why = foreign.who_listens(app.address, port, self._context.diag) if sockets.is_taken(error) else ""
+            raise SocketError(f"{app.address} port {port}: {why or error.strerror}") from error
+        return Listener(
+            app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), public=None,
+            private=None, file=None, where=(app.address, port), published=False,
+        )  # fmt: skip
+
+    def enter(self, listener: Listener) -> None:
+        """Enter what `make` returned into the books."""
+        for other in list(self._all):
+            if other.app == listener.app and self._is_unused(other):
+                self.close(other)  # a newer definition has come before anybody used it
+        self._all.append(listener)
+        self._highest[listener.app] = max(listener.generation, self.highest(listener.app))
+        if listener.private is not None:
+            self._guard.watch(listener.private, lambda: self._look_after(listener))
+
+    def discard(self, listener: Listener) -> None:
+        """Undo `make`."""
+        listener.sock.close()
+        if listener.private is not None:
+            sockets.remove_private(listener.private)
+
+    # ── finding ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def highest(self, app: str) -> int:
+        """Return the highest generation that *app* has had, 0 if none."""
+        return self._highest.get(app, 0)
+
+    def published(self, app: str) -> Listener | None:
+        """Return the public listener of *app* (of TCP: the latest)."""
+        found = [listener for listener in self._all if listener.app == app and listener.published]
+        return found[-1] if found else None
+
+    def of(self, app: Application, generation: int) -> Listener:
+        """Return the listener of *generation*, made where it is missing; raise `SocketError`.
+
+        A generation that was given up, or that lies before one that is there, is not made again.
+        """
+        mine = [listener for listener in self._all if listener.app == app.name]
+        exact = next((listener for listener in mine if listener.generation == generation), None)
+        if exact is not None:
+            exact.published = exact.published or self._tcp_at([exact], app) is exact
+            return exact
+        if app.port is not None and (latest := self._tcp_at(mine, app)) is not None:
+            latest.generation = max(latest.generation, generation)
+            self._highest[app.name] = max(self.highest(app.name), generation)
+            latest.published = True  # nothing has to be done for that, and nothing can be undone
+            return latest
+        waiting = next((listener for listener in mine if self._is_unused(listener)), None)
+        if waiting is not None and waiting.public == app.socket and generation > self.highest(app.name):
+            waiting.generation = self._highest[app.name] = generation
+            return waiting
+        if generation <= self.highest(app.name):
+            raise SocketError(f"generation {generation} of {app.name} has no listener any more")
+        listener = self.make(app, generation)
+        self.enter(listener)
+        return listener
+
+    @staticmethod
+    def _tcp_at(mine: list[Listener], app: Application) -> Listener | None:
+        return next((listener for listener in mine if listener.where == (app.address, app.port)), None)
+
+    @staticmethod
+    def _is_unused(listener: Listener) -> bool:
+        """Return whether an apply has made the listener and nobody has used it yet."""
+        return not listener.published and not listener.instances and listener.closes_at is None
+
+    def has_address(self, app: Application) -> bool:
+        """Return whether *app* has a TCP listener at its address already, from before it was removed."""
+        mine = [listener for listener in self._all if listener.app == app.name]
+        return app.port is not None and self._tcp_at(mine, app) is not None
+
+    def facts(self) -> tuple[wire.ListenerFact, ...]:
+        """Return all listeners for the manager; of TCP listeners of one application only the latest."""
+        facts = {(listener.app, listener.generation): listener.fact() for listener in self._all}
+        return tuple(facts.values())
+
+    # ── publishing ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def publish(self, listener: Listener) -> None:
+        """Make *listener* the public one of its application; raise `SocketError`, then the old one still is."""
+        if listener.private is not None and listener.public is not None:
+            foreign.refuse(listener.public, self._own_files(), self._context.diag)
+            try:
+                sockets.publish(listener.private, listener.public)
+            except OSError as error:
+                raise SocketError(f"{listener.public}: {error.strerror}") from error
+        self._stop_watching(listener)
+        before = [other for other in self._all if other.app == listener.app and other.published]
+        listener.published = True
+        for other in before:
+            if other is not listener:
+                self.withdraw(other, keep=listener.public)
+
+    def withdraw_all(self, app: str) -> None:
+        """Take all listeners of *app* away from the public; TCP cannot be, but it is closed after its instances."""
+        for listener in list(self._all):
+            if listener.app == app and listener.published:
+                self.withdraw(listener)
+
+    def withdraw(self, listener: Listener, *, keep: str | None = None) -> None:
+        """Take *listener* away from the public; its name is left alone where it is *keep*."""
+        listener.published = False
+        if listener.public is not None and listener.file is not None and listener.public != keep:
+            sockets.unpublish(listener.public, listener.file)
+        if not listener.instances:
+            self._give_up(listener)
+
+    def _look_after(self, listener: Listener) -> None:
+        """Link the public name again if somebody has removed it."""
+        public, private = listener.public, listener.private
+        if not listener.published or public is None or private is None:
+            return
+        there = sockets.file_id(public)
+        if there == listener.file:
+            return
+        if there is not None:
+            text = f"{public} was replaced by somebody else; visitors of {listener.app} do not come to fcgipm any more"
+            self._context.tell("error", "socket-lost", text, app=listener.app)
+            return
+        try:
+            sockets.publish(private, public)
+        except OSError as error:
+            text = f"{public} was deleted and cannot be linked again: {error.strerror}; a restart of {listener.app} may"
+            self._context.tell("error", "socket-lost", text, app=listener.app)
+        else:
+            self._context.tell("warning", "socket-restored", f"{public} was deleted; linked again", app=listener.app)
+
+    # ── instances ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def take(self, listener: Listener) -> None:
+        """Count one more instance on *listener*; the first one finds it blocking, whatever was done to it before."""
+        self._stop_watching(listener)
+        if not listener.instances:
+            sockets.make_blocking(listener.sock)
+        listener.instances += 1
+
+    def leave(self, listener: Listener) -> None:
+        """Count one instance less; a listener that nobody needs any more is watched for late-comers, then closed."""
+        listener.instances -= 1
+        if not listener.instances and (not listener.published or self.is_outdated(listener)):
+            self.withdraw(listener)
+
+    def is_outdated(self, listener: Listener) -> bool:
+        """Return whether the application has gone, or listens elsewhere by now."""
+        app = self._context.application(listener.app)
+        if app is None:
+            return True
+        if listener.where is not None:
+            return listener.where != (app.address, app.port)
+        return listener.public != app.socket
+
+    def _give_up(self, listener: Listener) -> None:
+        if self._context.application(listener.app) is None:
+            self.close(listener)
+            return
+        listener.closes_at = time.monotonic_ns() + LATE
+        self._context.dispatch.watch(listener.sock.fileno(), lambda: self._somebody_waits(listener), once=True)
+
+    def _somebody_waits(self, listener: Listener) -> None:
+        self._context.reporter.report(wire.SomebodyWaits(app=listener.app, generation=listener.generation))
+
+    def _stop_watching(self, listener: Listener) -> None:
+        listener.closes_at = None
+        self._context.dispatch.forget(listener.sock.fileno())
+
+    # ── changing and ending ──────────────────────────────────────────────────────────────────────────────────────
+
+    def change(self, app: Application) -> None:
+        """Give all listeners of *app* the attributes and the queue that its definition has by now; raise OSError."""
+        attributes = rights.attributes_of(app)
+        for listener in self._all:
+            if listener.app == app.name:
+                listener.sock.listen(app.listen_queue_depth)
+                if listener.private is not None:
+                    sockets.change_attributes(listener.private, attributes)
+
+    def remove(self, app: str) -> None:
+        """Take all listeners of *app* away from the public; each is closed when its last instance has gone."""
+        for listener in list(self._all):
+            if listener.app == app:
+                self.withdraw(listener)
+
+    def close(self, listener: Listener) -> None:
+        """Close *listener* for good."""
+        self._stop_watching(listener)
+        self._all.remove(listener)
+        if self._context.application(listener.app) is None and all(other.app != listener.app for other in self._all):
+            self._highest.pop(listener.app, None)
+        if listener.private is not None:
+            self._guard.forget(listener.private)
+            if listener.public is not None and listener.file is not None:
+                sockets.unpublish(listener.public, listener.file)
+            sockets.remove_private(listener.private)
+        listener.sock.close()
+
+    def close_all(self) -> None:
+        """Close everything, at the end of the daemon."""
+        for listener in list(self._all):
+            self.close(listener)
+
+    def deadline(self) -> int | None:
+        """Return when the next old listener is to be closed."""
+        return min((item.closes_at for item in self._all if item.closes_at is not None), default=None)
+
+    def expire(self, now: int) -> None:
+        """Close the old listeners to which nobody has come; where somebody waits, say so again."""
+        for listener in list(self._all):
+            if listener.closes_at is None or listener.closes_at > now:
+                continue
+            queue = self._context.diag.queue(listener.endpoint)
+            if queue is not None and queue.waiting:
+                listener.closes_at = now + LATE
+                self._somebody_waits(listener)
+            else:
+                self.close(listener)
+
+    def _own_files(self) -> set[FileId]:
+        return {listener.file for listener in self._all if listener.file is not None}

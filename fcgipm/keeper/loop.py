@@ -1,0 +1,316 @@
+"""The keeper: everything put together, from the first socket to the last process."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Self
+
+import fcgipm
+from fcgipm import wire
+from fcgipm.keeper.apply import Applier
+from fcgipm.keeper.book import Book
+from fcgipm.keeper.context import Context
+from fcgipm.keeper.dispatch import Dispatch
+from fcgipm.keeper.ending import Ending
+from fcgipm.keeper.guard import Guard
+from fcgipm.keeper.handover import definitions_of
+from fcgipm.keeper.identity import why_it_cannot_run
+from fcgipm.keeper.listeners import Listeners
+from fcgipm.keeper.orders import Actions, Orders
+from fcgipm.keeper.outputs import Outputs
+from fcgipm.keeper.own_sockets import OwnSockets
+from fcgipm.keeper.programs import Programs
+from fcgipm.keeper.progress import Outcome, Progress
+from fcgipm.keeper.reaper import reap_all
+from fcgipm.keeper.runtime import Runtime, StartError
+from fcgipm.keeper.sockets import SocketError
+from fcgipm.keeper.starting import Starting
+from fcgipm.keeper.strays import Strays
+from fcgipm.keeper.supervise import Handover, Supervisor
+from fcgipm.linux import pidfd as pidfds
+from fcgipm.linux.sock_diag import Diag
+from fcgipm.log import Logger, is_file, open_file, open_sink, wall_clock
+
+if TYPE_CHECKING:
+    from fcgipm.config.load import Loaded
+
+__all__ = ["Outcome", "StartError", "run"]
+
+MANAGER: Final = (sys.executable, "-P", "-m", "fcgipm.manager")
+"""-P: the working directory is no place to import from."""
+
+
+def run(
+    loaded: Loaded,
+    *,
+    report_start: Callable[[Outcome], None],
+    environ: Mapping[str, str],
+    foreground: bool,
+    manager_argv: Sequence[str] = MANAGER,
+) -> int:
+    """Be the daemon until it is told to end; return its exit status.
+
+    *report_start* is called once, when it is clear how the start went.  *environ* is the environment from which
+    pass-env takes, also when the configuration is applied anew.  Raises `StartError` if the daemon cannot even begin.
+    """
+    log = _open_log(loaded)
+    with contextlib.ExitStack() as stack:
+        runtime = Runtime(loaded.config.daemon)
+        stack.callback(runtime.close)
+        refusal = why_it_cannot_run(loaded.manager) if tuple(manager_argv) == MANAGER else None
+        if refusal is not None:
+            raise StartError(f"the manager cannot run: {refusal}")
+        keeper = Keeper(loaded, log, stack, environ=environ, foreground=foreground, manager_argv=manager_argv)
+        keeper.open(report_start)
+        runtime.write_pid()
+        for warning in loaded.warnings:
+            log.log("warning", warning)
+        return keeper.run()
+
+
+def _open_log(loaded: Loaded) -> Logger:
+    daemon = loaded.config.daemon
+    try:
+        sink = open_sink(daemon.log)
+    except OSError as error:
+        raise StartError(f"cannot log to {daemon.log}: {error.strerror}") from error
+    return Logger(sink, level=daemon.log_level, form=daemon.log_format)
+
+
+class Keeper:
+    """The daemon's main process."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        log: Logger,
+        stack: contextlib.ExitStack,
+        *,
+        environ: Mapping[str, str],
+        foreground: bool,
+        manager_argv: Sequence[str],
+    ) -> None:
+        """Put the parts together; what must be closed goes onto *stack*."""
+        self._stack = stack
+        self._started_at, self._started_unix = time.monotonic_ns(), wall_clock()
+        dispatch = Dispatch(log)
+        stack.callback(dispatch.close)
+        diag = Diag()
+        stack.callback(diag.close)
+        self._context = context = Context(dispatch, log, loaded, diag, _raise_limit())
+        self._book = Book()
+        guard = Guard(dispatch)
+        stack.callback(guard.close)
+        self._listeners = Listeners(context, guard)
+        stack.callback(self._listeners.close_all)
+        self._outputs = Outputs(context)
+        self._strays = Strays(context)
+        self._programs = Programs(context)
+        stack.callback(self._programs.close)
+        self._own: OwnSockets
+        self._progress: Progress
+        self._environ, self._foreground = environ, foreground
+        self._manager_argv = manager_argv
+        self._starting: Starting
+        self._orders: Orders
+        self._supervisor: Supervisor
+        self._ending: Ending
+
+    def open(self, report_start: Callable[[Outcome], None]) -> None:
+        """Bind all sockets and make everything ready for `run`; raise `StartError` with all problems."""
+        context = self._context
+        try:
+            self._own = OwnSockets(context.loaded, context.diag, context.say)
+        except SocketError as error:
+            raise StartError(f"cannot bind {error}") from error
+        self._stack.callback(self._own.close)
+        self._bind_all()
+        apps = context.loaded.config.applications
+        self._progress = Progress(apps.values(), report_start, self._summary)
+        self._starting = Starting(
+            context,
+            self._book,
+            listeners=self._listeners,
+            outputs=self._outputs,
+            strays=self._strays,
+            progress=self._progress,
+        )
+        actions = Actions(
+            apply=self._apply,
+            reopen_logs=self._reopen_log,
+            shut_down=self._shut_down,
+            hold=lambda reading: self._supervisor.hold(reading=reading),
+        )
+        self._orders = Orders(
+            context,
+            self._book,
+            listeners=self._listeners,
+            starting=self._starting,
+            outputs=self._outputs,
+            actions=actions,
+        )
+        self._supervisor = Supervisor(context, self._manager_argv, self._handover, self._orders.obey)
+        context.reporter = self._supervisor
+        self._supervisor.ended_early = self._progress.give_up
+        self._applier = Applier(
+            context, self._listeners, self._starting, self._programs, self._orders.notes,
+            environ=self._environ, foreground=self._foreground,
+        )  # fmt: skip
+        self._ending = Ending(context, self._book, self._strays, self._supervisor)
+        self._programs.define(apps.values())
+
+    def run(self) -> int:
+        """Go round until the end; return the exit status."""
+        pidfds.become_subreaper()
+        dispatch = self._context.dispatch
+        holders = (
+            self._starting, self._orders, self._supervisor, self._listeners, self._outputs, self._strays, self._ending,
+        )  # fmt: skip
+        for holder in holders:
+            dispatch.hold(holder)
+        with _Signals(dispatch, self._signalled):
+            gc.collect()
+            gc.freeze()  # what is here stays: no collection ever touches, and so copies, its pages after a fork
+            self._context.say("info", f"fcgipm {fcgipm.__version__} has started: pid {os.getpid()}, "
+                                  f"{self._context.loaded.path}")  # fmt: skip
+            self._supervisor.start()
+            self._progress.begun()
+            dispatch.run()
+            self._context.say("info", f"fcgipm ends with status {self._ending.status}")
+        return self._ending.status
+
+    # ── opening ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _bind_all(self) -> None:
+        problems = []
+        for app in self._context.loaded.config.applications.values():
+            try:
+                listener = self._listeners.make(app, 1)
+                self._listeners.enter(listener)
+                self._listeners.publish(listener)
+            except (SocketError, LookupError, OSError) as error:
+                problems.append(f"cannot bind the socket of {app.name}: {error}")
+        if problems:
+            raise StartError("\n".join(problems))
+
+    def _summary(self) -> str:
+        apps = len(self._context.loaded.config.applications)
+        return f"fcgipm: running (pid {os.getpid()}): {apps} apps, {len(self._book)} instances"
+
+    def _handover(self) -> Handover:
+        """Return everything that a new manager needs."""
+        self._orders.forget()
+        snapshot = wire.Snapshot(
+            version=fcgipm.__version__,
+            pid=os.getpid(),
+            started_at=self._started_at,
+            started_unix=self._started_unix,
+            definitions=definitions_of(self._context.loaded),
+            instances=tuple(instance.fact() for instance in self._book if instance.starting is None),
+            listeners=self._listeners.facts(),
+            notes=dict(self._orders.notes),
+            next_instance=self._book.highest + 1,
+            shutting_down=self._ending.has_begun,
+        )
+        handed = [(wire.Handed(what=what), (descriptor,)) for what, descriptor in self._own.handed()]
+        handed.append((wire.Handed(what="log"), (self._context.log.sink.fileno(),)))
+        pipes = [
+            (wire.Handed(what="pipes", instance=instance.number), (instance.stdout, instance.stderr))
+            for instance in self._book
+            if instance.starting is None
+        ]
+        return Handover(snapshot, [*handed, *pipes])
+
+    # ── what comes from outside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _signalled(self, number: int) -> None:
+        match number:
+            case signal.SIGCHLD:
+                reap_all(self._book, self._starting.ended, self._supervisor.ended)
+                self._ending.look()
+            case signal.SIGHUP:
+                self._context.say("info", "signal HUP: the configuration is read again")
+                self._context.reporter.report(wire.Signalled(name="HUP"))
+            case signal.SIGUSR1:
+                self._reopen_log()
+                self._context.reporter.report(wire.Signalled(name="USR1"))
+            case _:
+                self._ending.asked(signal.Signals(number).name)
+
+    def _apply(self, request: int) -> None:
+        self._applier.apply(request)
+
+    def _shut_down(self, status: int) -> None:
+        self._ending.begin(status)
+
+    def _reopen_log(self) -> None:
+        """Open the log file anew, and hand it to the manager; other sinks need nothing of the kind."""
+        target = self._context.loaded.config.daemon.log
+        if not is_file(target):
+            return
+        try:
+            descriptor = open_file(target)
+        except OSError as error:
+            self._context.say("error", f"cannot open {target} again: {error.strerror}; writing to the old file")
+            return
+        self._context.log.sink.replace(descriptor)
+        self._context.say("info", f"{target} was opened again")
+        self._context.reporter.report(wire.Handed(what="log"), (descriptor,))
+
+
+class _Signals:
+    """Signals as numbers in a pipe that the loop watches; undone on leaving."""
+
+    def __init__(self, dispatch: Dispatch, call: Callable[[int], None]) -> None:
+        self._dispatch = dispatch
+        self._call = call
+        self._read, self._write = socket.socketpair()
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        self._read.setblocking(False)
+        self._write.setblocking(False)
+        self._dispatch.watch(self._read.fileno(), self._take)
+        signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, lambda *_: None)
+        signal.siginterrupt(signal.SIGCHLD, False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)  # type: ignore[arg-type]  # what signal.signal itself has returned
+        signal.set_wakeup_fd(-1)
+        self._dispatch.forget(self._read.fileno())
+        self._read.close()
+        self._write.close()
+
+    def _take(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            numbers = self._read.recv(4096)
+            for number in sorted(set(numbers) - {signal.SIGCHLD}) if numbers else ():
+                # A second TERM counts even if both came at once.
+                for _ in range(numbers.count(number)):
+                    self._call(number)
+            if signal.SIGCHLD in numbers:
+                self._call(signal.SIGCHLD)
+
+
+_SIGNALS: Final = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD,
+)  # fmt: skip
+
+
+def _raise_limit() -> tuple[int, int]:
+    """Raise our own limit of descriptors as far as it goes; return what it was."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    return before

@@ -1,0 +1,259 @@
+"""What the manager orders: checked against the keeper's own books, limited in rate, carried out, answered.
+
+The list of orders is closed.  It, and nothing else, is what somebody can do who has captured the manager.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from fcgipm import wire
+from fcgipm.config.schema import SECOND
+from fcgipm.keeper import retire
+from fcgipm.keeper.book import Book, Instance
+from fcgipm.keeper.context import Context
+from fcgipm.keeper.listeners import Listener, Listeners
+from fcgipm.keeper.outputs import Outputs
+from fcgipm.keeper.session import Process
+from fcgipm.keeper.sockets import SocketError
+from fcgipm.keeper.starting import Starting
+from fcgipm.linux import pidfd as pidfds
+
+MAX_INSTANCES: Final = 20_000
+"""Of one application: twice what `processes` and `scale` may be, for a generation and the one that replaces it."""
+MAX_GENERATION: Final = 999_999
+"""As many digits as the name of a private socket has room for."""
+
+
+@dataclass(slots=True)
+class Bucket:
+    """So many at once, and so many a second in the long run."""
+
+    burst: int
+    rate: int
+    _full_at: int = 0
+    """When all of the burst is there again."""
+
+    def wait(self, now: int) -> int:
+        """Take one and return 0, or return how many nanoseconds it takes until there is one."""
+        interval = SECOND // self.rate
+        full_at = max(self._full_at, now) + interval
+        excess = full_at - now - self.burst * interval
+        if excess > 0:
+            return excess
+        self._full_at = full_at
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Actions:
+    """What the whole keeper does on an order."""
+
+    apply: Callable[[int], None]
+    reopen_logs: Callable[[], None]
+    shut_down: Callable[[int], None]
+    hold: Callable[[bool], None]
+    """Read the wire (True) or leave the orders in it (False)."""
+
+
+class Orders:
+    """Obeys the manager, within bounds."""
+
+    def __init__(
+        self,
+        context: Context,
+        book: Book,
+        *,
+        listeners: Listeners,
+        starting: Starting,
+        outputs: Outputs,
+        actions: Actions,
+    ) -> None:
+        self._context = context
+        self._book = book
+        self._listeners = listeners
+        self._starting = starting
+        self._outputs = outputs
+        self._actions = actions
+        self.notes: dict[str, str] = {}
+        """By application."""
+        self._buckets: dict[type[object], Bucket] = {
+            wire.Spawn: Bucket(burst=500, rate=300),
+            wire.Retire: Bucket(burst=1000, rate=400),
+            wire.Publish: Bucket(burst=500, rate=100),
+            wire.Note: Bucket(burst=20_000, rate=5_000),
+            wire.Apply: Bucket(burst=20, rate=2),
+            wire.ReopenLogs: Bucket(burst=20, rate=2),
+        }
+        self._held: tuple[wire.Order, int] | None = None
+        """The order that came too soon, and when it may be carried out; those behind it wait in the wire."""
+
+    def obey(self, order: wire.Order) -> None:
+        """Carry out *order* now, or hold it until its turn."""
+        bucket = self._buckets.get(type(order))
+        now = time.monotonic_ns()
+        delay = 0 if bucket is None else bucket.wait(now)
+        if delay:
+            self._held = order, now + delay
+            self._actions.hold(False)
+        else:
+            self._carry_out(order)
+
+    def forget(self) -> None:
+        """The manager whose order is held has gone."""
+        self._held = None
+
+    def deadline(self) -> int | None:
+        """Return when the held order may be carried out."""
+        return None if self._held is None else self._held[1]
+
+    def expire(self, now: int) -> None:
+        """Carry out the held order and read on."""
+        assert self._held is not None, now
+        order, _ = self._held
+        self._held = None
+        self._actions.hold(True)
+        self.obey(order)
+
+    def _carry_out(self, order: wire.Order) -> None:
+        match order:
+            case wire.Spawn():
+                self._spawn(order)
+            case wire.Retire():
+                self._retire(order)
+            case wire.Publish():
+                self._publish(order)
+            case wire.Note():
+                self._note(order)
+            case wire.Apply():
+                self._actions.apply(order.request)
+            case wire.ReopenLogs():
+                self._actions.reopen_logs()
+            case wire.Shutdown():
+                self._actions.shut_down(order.status & 0xFF)
+            case wire.Heard():
+                self._outputs.heard()
+
+    def _deny(self, order: wire.Order, error: str) -> None:
+        name = type(order).__name__
+        self._context.say("error", f"the manager's order {name} is denied: {error}")
+        self._context.reporter.report(wire.Denied(order=name, error=error))
+
+    # ── spawn ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _spawn(self, order: wire.Spawn) -> None:
+        if order.instance <= self._book.highest:
+            self._deny(order, f"instance {order.instance} has existed, the highest is {self._book.highest}")
+            return
+        app = self._context.application(order.app)
+        if app is None:
+            error = f"there is no application {order.app!r}"
+        elif not 1 <= order.generation <= MAX_GENERATION:
+            error = f"{order.generation} is no generation"
+        elif self._book.count(order.app) >= MAX_INSTANCES:
+            error = f"{order.app} has {MAX_INSTANCES} instances"
+        else:
+            self._starting.spawn(app, order.generation, order.instance)
+            return
+        self._deny(order, error)
+        report = wire.SpawnFailed(instance=order.instance, step="check", error=error, at=time.monotonic_ns())
+        self._context.reporter.report(report)
+
+    # ── retire ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _retire(self, order: wire.Retire) -> None:
+        instance = self._book.get(order.instance)
+        if instance is None:
+            if order.instance > self._book.highest or order.instance < 1:
+                self._deny(order, f"there is no instance {order.instance}")
+            self._refused(order.instance, retire.Result.GONE.value)
+        elif order.cut:
+            self._cut(instance)
+        else:
+            self._try(instance)
+
+    def _refused(self, number: int, why: str) -> None:
+        self._context.reporter.report(wire.RemovalRefused(instance=number, why=why, at=time.monotonic_ns()))
+
+    def _removed(self, number: int, how: str, connections: int) -> None:
+        report = wire.Removed(instance=number, how=how, connections=connections, at=time.monotonic_ns())
+        self._context.reporter.report(report)
+
+    def _cut(self, instance: Instance) -> None:
+        connections = 0
+        if instance.starting is None:
+            connections = retire.cut(Process(instance.pid, instance.pidfd), instance.listener.endpoint)
+        else:
+            pidfds.send(instance.pidfd, signal.SIGKILL)
+        self._removed(instance.number, "cut", connections)
+
+    def _try(self, instance: Instance) -> None:
+        if instance.starting is not None:
+            self._refused(instance.number, retire.Result.UNSTOPPABLE.value)
+            return
+        listener = instance.listener
+        app = self._context.application(instance.app)
+        try:
+            result = retire.try_removal(
+                Process(instance.pid, instance.pidfd),
+                listener.endpoint,
+                published=listener.published or listener.where is not None,
+                last=self._is_last(instance, listener),
+                asked=instance.asked,
+                stop_signal=signal.SIGTERM if app is None else app.stop_signal,
+            )
+        except OSError as error:
+            self._context.say("warning", f"cannot look into {instance.name}: {error}", app=instance.app)
+            result = retire.Result.UNSTOPPABLE
+        if not result.removed:
+            self._refused(instance.number, result.value)
+            return
+        instance.asked = instance.asked or result is retire.Result.ASKED
+        self._removed(instance.number, result.value, 0)
+
+    def _is_last(self, instance: Instance, listener: Listener) -> bool:
+        """Return whether nobody else is left on *listener* who goes on serving."""
+        if listener.instances == 1:
+            return True
+        others = (other for other in self._book if other.listener is listener and other is not instance)
+        return all(other.asked for other in others)
+
+    # ── publish, note ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _publish(self, order: wire.Publish) -> None:
+        app = self._context.application(order.app)
+        if order.generation == 0:
+            self._withdraw(order.app)
+            return
+        try:
+            if app is None:
+                raise SocketError(f"there is no application {order.app!r}")
+            if not 1 <= order.generation <= MAX_GENERATION:
+                raise SocketError(f"{order.generation} is no generation")
+            listener = self._listeners.of(app, order.generation)
+            self._listeners.publish(listener)
+        except (SocketError, LookupError) as error:
+            report = wire.PublishFailed(app=order.app, generation=order.generation, error=str(error))
+            self._context.reporter.report(report)
+        else:
+            self._context.reporter.report(wire.Published(listener=listener.fact(), at=time.monotonic_ns()))
+
+    def _withdraw(self, app: str) -> None:
+        """Let nobody reach *app* any more: generation 0 is none at all."""
+        listener = self._listeners.published(app)
+        self._listeners.withdraw_all(app)
+        address = "" if listener is None else listener.address
+        fact = wire.ListenerFact(app=app, generation=0, address=address, bound=address, published=False)
+        self._context.reporter.report(wire.Published(listener=fact, at=time.monotonic_ns()))
+
+    def _note(self, order: wire.Note) -> None:
+        if len(order.text.encode(errors="replace")) > wire.MAX_NOTE:
+            self._deny(order, f"a note of {order.app!r} is longer than {wire.MAX_NOTE} bytes")
+        elif order.app not in self.notes and self._context.application(order.app) is None:
+            self._deny(order, f"there is no application {order.app!r}")
+        else:
+            self.notes[order.app] = order.text

@@ -1,0 +1,164 @@
+"""Instances from fork to ready, and to their end."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from fcgipm import wire
+from fcgipm.config.schema import Application
+from fcgipm.keeper import readiness, spawn
+from fcgipm.keeper.book import Book, Instance
+from fcgipm.keeper.context import Context
+from fcgipm.keeper.listeners import Listeners
+from fcgipm.keeper.outputs import Outputs
+from fcgipm.keeper.progress import Progress
+from fcgipm.keeper.recipe import Recipe, recipe_of
+from fcgipm.keeper.sockets import SocketError
+from fcgipm.keeper.spawn import SpawnError
+from fcgipm.linux import pidfd as pidfds
+
+if TYPE_CHECKING:
+    from fcgipm.keeper.strays import Strays
+
+
+class Starting:
+    """Spawns instances, sees that they become ready, and takes note of their ends."""
+
+    def __init__(
+        self,
+        context: Context,
+        book: Book,
+        *,
+        listeners: Listeners,
+        outputs: Outputs,
+        strays: Strays,
+        progress: Progress,
+    ) -> None:
+        self._context = context
+        self._book = book
+        self._listeners = listeners
+        self._outputs = outputs
+        self._strays = strays
+        self._progress = progress
+        self._recipes: dict[str, Recipe] = {}
+        self._watched: dict[int, Instance] = {}
+        """By number: those that are not seen to be ready."""
+
+    def forget_recipes(self) -> None:
+        """Start from the configuration that holds by now."""
+        self._recipes.clear()
+
+    def spawn(self, app: Application, generation: int, number: int) -> None:
+        """Begin to start an instance; what becomes of it is reported."""
+        self._book.highest = max(self._book.highest, number)
+        try:
+            listener = self._listeners.of(app, generation)
+        except (SocketError, LookupError) as error:
+            self._failed(app.name, number, "socket", str(error))
+            return
+        self._listeners.take(listener)
+        try:
+            starting = spawn.begin(self._recipe(app), listener.sock.fileno())
+        except SpawnError as error:
+            self._listeners.leave(listener)
+            self._failed(app.name, number, error.step, error.error)
+            return
+        instance = Instance(
+            number=number,
+            app=app.name,
+            generation=generation,
+            listener=listener,
+            pid=starting.pid,
+            pidfd=starting.pidfd,
+            stdout=starting.stdout_fd,
+            stderr=starting.stderr_fd,
+            starting=starting,
+            started_at=time.monotonic_ns(),
+        )
+        self._book.add(instance)
+        self._context.dispatch.watch(starting.status_fd, lambda: self._finish(instance))
+
+    def _recipe(self, app: Application) -> Recipe:
+        recipe = self._recipes.get(app.name)
+        if recipe is None:
+            recipe = self._recipes[app.name] = recipe_of(app, self._context.loaded, nofile=self._context.nofile)
+        return recipe
+
+    def _failed(self, app: str, number: int, step: str, error: str) -> None:
+        self._progress.failed(app, f"cannot spawn {app}/{number}: {step}: {error}")
+        report = wire.SpawnFailed(instance=number, step=step, error=error, at=time.monotonic_ns())
+        self._context.reporter.report(report)
+
+    def _finish(self, instance: Instance) -> None:
+        """Take note of how the way to exec has ended."""
+        starting = instance.starting
+        assert starting is not None, instance.name
+        self._context.dispatch.forget(starting.status_fd)
+        instance.starting = None
+        try:
+            spawn.finish(starting)
+        except SpawnError as error:
+            self._book.remove(instance)
+            self._listeners.leave(instance.listener)
+            self._failed(instance.app, instance.number, error.step, error.error)
+            return
+        instance.started_at = now = time.monotonic_ns()
+        report = wire.Spawned(instance=instance.number, pid=instance.pid, at=now)
+        self._context.reporter.report(report, (instance.stdout, instance.stderr))
+        self._outputs.add(instance)
+        app = self._context.application(instance.app)
+        if app is not None:
+            instance.watch = readiness.Watch(started=now, ready_timeout=app.ready_timeout)
+            self._watched[instance.number] = instance
+
+    # ── ready ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def deadline(self) -> int | None:
+        """Return when the next look at a starting instance is due."""
+        return min((item.watch.next_look for item in self._watched.values() if item.watch is not None), default=None)
+
+    def expire(self, now: int) -> None:
+        """Look at the instances that are due."""
+        for instance in list(self._watched.values()):
+            watch = instance.watch
+            if watch is None or watch.next_look > now:
+                continue
+            seen = readiness.look(instance.pid, instance.listener.endpoint)
+            # The time after the look: looking at many takes long, and the next one must lie in the future.
+            how = watch.step(time.monotonic_ns(), seen)
+            if how is not None:
+                self._ready(instance, how)
+
+    def _ready(self, instance: Instance, how: str) -> None:
+        del self._watched[instance.number]
+        instance.watch = None
+        instance.ready, instance.ready_at = how, time.monotonic_ns()
+        report = wire.BecameReady(instance=instance.number, how=how, at=instance.ready_at)
+        self._context.reporter.report(report)
+        self._progress.ready(instance.app)
+
+    # ── ended ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def ended(self, instance: Instance) -> None:
+        """Reap *instance*, which has ended, and report how."""
+        if instance.starting is not None:
+            self._finish(instance)
+            if self._book.get(instance.number) is None:
+                return
+        self._strays.look(instance)
+        end = pidfds.reap(instance.pidfd, block=True)
+        now = time.monotonic_ns()
+        assert end is not None, instance.name
+        self._book.remove(instance)
+        self._watched.pop(instance.number, None)
+        report = wire.Exited(instance=instance.number, code=end.code, signal=end.signal, dumped=end.dumped, at=now)
+        self._context.reporter.report(report)
+        if instance.ready is None:
+            how = f"exit status {end.code}" if end.signal is None else f"signal {end.signal}"
+            self._progress.failed(instance.app, f"{instance.name} ended before it was ready: {how}")
+        self._outputs.remove(instance)
+        for descriptor in (instance.stdout, instance.stderr, instance.pidfd):
+            os.close(descriptor)
+        self._listeners.leave(instance.listener)

@@ -1,0 +1,112 @@
+"""Processes that outlive their instance: children of a php-cgi that was killed, and the like.
+
+They would serve on the listener for ever, and nobody would know.  Each is removed as an instance is: frozen, looked
+at, killed if it serves nobody, and cut when stop-timeout is over.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from fcgipm.config.schema import MILLISECOND, SECOND
+from fcgipm.keeper import retire, session
+from fcgipm.keeper.book import Instance
+from fcgipm.keeper.context import Context
+from fcgipm.keeper.listeners import Listener
+from fcgipm.keeper.session import Process
+from fcgipm.linux import pidfd as pidfds
+from fcgipm.linux import procfs
+
+_FIRST_PAUSE: Final = 20 * MILLISECOND
+_LONGEST_PAUSE: Final = 1 * SECOND
+_DEFAULT_PATIENCE: Final = 30 * SECOND
+"""Where the application is not defined any more."""
+
+
+@dataclass(slots=True)
+class _Stray:
+    process: Process
+    listener: Listener
+    name: str
+    due: int
+    pause: int
+    cut_at: int
+
+
+class Strays:
+    """Removes what is left of ended instances."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._all: list[_Stray] = []
+
+    def look(self, instance: Instance) -> None:
+        """Take charge of what is left of *instance*, whose leader has ended and is not waited for yet."""
+        now = time.monotonic_ns()
+        app = self._context.application(instance.app)
+        patience = _DEFAULT_PATIENCE if app is None else app.stop_timeout
+        for stat in session.members(instance.pid):
+            if stat.pid == instance.pid or stat.state in "ZX":
+                continue
+            process = _hold(stat)
+            if process is not None:
+                stray = _Stray(process, instance.listener, instance.name, now, _FIRST_PAUSE, now + patience)
+                self._all.append(stray)
+                text = f"pid {stat.pid} has outlived {instance.name}; it is removed when it serves nobody"
+                self._context.say("info", text, app=instance.app)
+
+    def deadline(self) -> int | None:
+        """Return when the next attempt is due."""
+        return min((stray.due for stray in self._all), default=None)
+
+    def expire(self, now: int) -> None:
+        """Try to remove those that are due."""
+        for stray in list(self._all):
+            if stray.due <= now and self._is_done_with(stray, now):
+                os.close(stray.process.pidfd)
+                self._all.remove(stray)
+
+    def kill_all(self) -> None:
+        """Kill all of them, at the end of the daemon."""
+        for stray in self._all:
+            pidfds.send(stray.process.pidfd, signal.SIGKILL)
+            os.close(stray.process.pidfd)
+        self._all.clear()
+
+    def _is_done_with(self, stray: _Stray, now: int) -> bool:
+        if pidfds.has_ended(stray.process.pidfd):
+            return True
+        endpoint = stray.listener.endpoint
+        if now >= stray.cut_at:
+            connections = retire.cut(stray.process, endpoint)
+            text = f"pid {stray.process.pid}, which outlived {stray.name}, was killed; {connections} connections cut"
+            self._context.say("warning", text, app=stray.listener.app)
+            return True
+        try:
+            result = retire.try_removal(
+                stray.process, endpoint, published=True, last=False, asked=True, stop_signal=signal.SIGTERM
+            )
+        except OSError:
+            result = retire.Result.BUSY
+        stray.due = min(time.monotonic_ns() + stray.pause, stray.cut_at)
+        stray.pause = min(2 * stray.pause, _LONGEST_PAUSE)
+        return result.removed or result is retire.Result.GONE
+
+
+def _hold(stat: procfs.Stat) -> Process | None:
+    """Return the process with a descriptor of it; None if it has ended meanwhile."""
+    try:
+        pidfd = pidfds.open_process(stat.pid)
+    except ProcessLookupError:
+        return None
+    try:
+        if procfs.stat(stat.pid).started == stat.started:
+            return Process(stat.pid, pidfd)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    os.close(pidfd)
+    return None
