@@ -119,7 +119,8 @@ def _respond(request: Request, path: str, query: Mapping[str, str], count: int) 
         case "/crash":
             os._exit(int(_number(query.get("status"), 1)))
         case _:
-            return _page(f"no such page: {path}\n", status="404 Not Found")
+            name = path.encode("latin-1").decode("utf-8", "replace")
+            return _page(f"no such page: {name}\n", status="404 Not Found")
 
 
 def _drip(request: Request, query: Mapping[str, str], send: Callable[[bytes], None]) -> None:
@@ -159,7 +160,7 @@ def _environment(params: Mapping[str, str]) -> str:
 
 
 def _page(text: str, *, status: str = "200 OK", kind: str = "text/plain") -> bytes:
-    return _head(f"{kind}; charset=utf-8", status) + text.encode("utf-8", "surrogateescape")
+    return _head(f"{kind}; charset=utf-8", status) + text.encode()
 
 
 def _head(kind: str, status: str = "200 OK") -> bytes:

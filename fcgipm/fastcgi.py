@@ -338,6 +338,7 @@ class _Incoming:
 class RequestParser:
     """Reads the requests that come over one connection, one at a time; *limit* bounds a request's body, in bytes.
 
+    A request is complete at the end of its body, one to an authorizer at the end of its parameters.
     What must be answered without an application's help is collected in `replies`: questions about the connection,
     unknown records, requests beside the one under way, roles that do not exist.
     """
@@ -369,7 +370,7 @@ class RequestParser:
             self._replies.append(encode_end(record.request_id))
             self._current = None
         elif record.kind == Kind.PARAMS:
-            self._take_params(self._current, record.content)
+            return self._take_params(self._current, record.content)
         elif record.kind == Kind.STDIN:
             return self._take_body(self._current, record.content)
         return None
@@ -385,13 +386,15 @@ class RequestParser:
         else:
             self._current = _Incoming(record.request_id, role, bool(flags & _KEEP_CONN))
 
-    def _take_params(self, current: _Incoming, content: bytes) -> None:
+    def _take_params(self, current: _Incoming, content: bytes) -> Request | None:
         if current.params_done:
             raise FastCGIError("parameters after their end")
         current.params_done = not content
         current.params += content
         if len(current.params) > _MAX_PARAMS:
             raise FastCGIError(f"the parameters are longer than {_MAX_PARAMS} bytes")
+        # An authorizer is sent no body, and by lighttpd not even the end of one.
+        return self._complete(current) if current.params_done and current.role == Role.AUTHORIZER else None
 
     def _take_body(self, current: _Incoming, content: bytes) -> Request | None:
         if not current.params_done:
@@ -399,8 +402,9 @@ class RequestParser:
         current.body += content
         if len(current.body) > self._limit:
             raise FastCGIError(f"the body is longer than {self._limit} bytes")
-        if content:
-            return None
+        return None if content else self._complete(current)
+
+    def _complete(self, current: _Incoming) -> Request:
         self._current = None
         return Request(
             request_id=current.request_id,

@@ -119,14 +119,17 @@ def _surroundings(target: Target) -> Iterator[str]:
 
 def _servers(entries: Iterable[tuple[str, Target]]) -> Iterator[str]:
     """Yield fastcgi.server for (key, target); a guard and a responder may have one key."""
+    keyed = list(entries)
     keys: dict[str, list[Target]] = {}
-    for key, target in entries:
+    for key, target in keyed:
         keys.setdefault(key, []).append(target)
+    # With a docroot, lighttpd looks for a file after the authorizer's consent, and does not find the application.
+    before_application = any(key.startswith("/") and not target.authorizes for key, target in keyed)
     yield "fastcgi.server += ("
     for key, found in keys.items():
         yield f"{_INDENT}{_quote(key)} => ("
         for target in found:
-            for number, host in enumerate(_hosts(key, target), start=1):
+            for number, host in enumerate(_hosts(key, target, before_application=before_application), start=1):
                 yield f"{_INDENT * 2}{_quote(f'{target.name}/{number}')} => ("
                 yield from (f"{_INDENT * 3}{_quote(name)} => {value}," for name, value in host)
                 yield f"{_INDENT * 2}),"
@@ -134,9 +137,9 @@ def _servers(entries: Iterable[tuple[str, Target]]) -> Iterator[str]:
     yield ")"
 
 
-def _hosts(key: str, target: Target) -> Iterator[list[tuple[str, str]]]:
+def _hosts(key: str, target: Target, *, before_application: bool) -> Iterator[list[tuple[str, str]]]:
     """Yield the settings of each host, as (name, value in lighttpd's language)."""
-    common = list(_settings(key, target))
+    common = list(_settings(key, target, before_application=before_application))
     for address in target.addresses:
         if address.port is None:
             yield [("socket", _quote(address.host)), *common]
@@ -144,7 +147,7 @@ def _hosts(key: str, target: Target) -> Iterator[list[tuple[str, str]]]:
             yield [("host", _quote(address.host)), ("port", str(address.port)), *common]
 
 
-def _settings(key: str, target: Target) -> Iterator[tuple[str, str]]:
+def _settings(key: str, target: Target, *, before_application: bool) -> Iterator[tuple[str, str]]:
     options = target.options
     is_prefix = key.startswith("/")
     # Looking for the script's file is also what splits a path from its name: /picture.jpg/x.php stays a picture.
@@ -152,7 +155,7 @@ def _settings(key: str, target: Target) -> Iterator[tuple[str, str]]:
     yield "check-local", _switch(check)
     if target.authorizes:
         yield "mode", '"authorizer"'
-    if options.docroot is not None:
+    if options.docroot is not None and not (target.authorizes and before_application):
         yield "docroot", _quote(options.docroot)
     if key == "/" and not target.authorizes:
         yield "fix-root-scriptname", _switch(on=True)

@@ -182,9 +182,17 @@ def test_a_connection_that_ends_too_early_is_told(data: bytes, words: str) -> No
 
 
 def test_a_request_arrives_whole() -> None:
-    data = encode_request({"A": "1"}, b"body", role=Role.AUTHORIZER, keep_conn=True, request_id=7)
+    data = encode_request({"A": "1"}, b"body", keep_conn=True, request_id=7)
 
-    assert requests(data) == [Request(request_id=7, role=2, keep_conn=True, params={"A": "1"}, body=b"body")]
+    assert requests(data) == [Request(request_id=7, role=1, keep_conn=True, params={"A": "1"}, body=b"body")]
+
+
+def test_a_request_to_an_authorizer_is_whole_without_a_body() -> None:
+    data = encode_request({"A": "1"}, role=Role.AUTHORIZER)
+    parser = RequestParser()
+
+    assert len(parser.feed(data[:-8])) == 1
+    assert parser.feed(data[-8:] + encode_request({})) != []
 
 
 def test_two_requests_follow_each_other_on_one_connection() -> None:

@@ -1,0 +1,41 @@
+"""Fixtures of the tests with real web servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from harness.daemon import Daemon
+from integration.web.servers import SERVERS, WebServer
+
+
+@pytest.fixture
+def www(place: Path) -> Path:
+    """Give the web server's document root, which everybody may read."""
+    path = place / "www"
+    path.mkdir(mode=0o755)
+    return path
+
+
+@pytest.fixture
+def server(place: Path, www: Path) -> Iterator[Callable[..., WebServer]]:
+    """Give a function (kind, daemon, *apps) that starts a web server; it is ended afterwards."""
+    started: list[WebServer] = []
+
+    def start(kind: str, daemon: Daemon, *apps: str) -> WebServer:
+        directory = place / f"{kind}{len(started)}"
+        directory.mkdir(mode=0o755)
+        web = WebServer(kind, directory, www)
+        started.append(web)
+        return web.start(daemon, *apps)
+
+    yield start
+    for web in started:
+        web.stop()
+
+
+@pytest.fixture(params=SERVERS)
+def web(request: pytest.FixtureRequest, server: Callable[..., WebServer]) -> Callable[..., WebServer]:
+    """Give a function (daemon, *apps) that starts a web server; each test runs with each kind."""
+    return lambda daemon, *apps: server(request.param, daemon, *apps)
