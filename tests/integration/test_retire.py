@@ -1,0 +1,354 @@
+"""An instance is removed only when it serves nobody, and goes on when it is not."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from harness.instances import Instance, Stage, identity, read_line, recipe
+from harness.programs import VFORK, WAITERS, compiled, waiting
+from harness.waiting import ended, until
+
+from fcgipm.keeper import retire, session
+from fcgipm.keeper.readiness import Look
+from fcgipm.keeper.retire import Result, cut, try_removal
+from fcgipm.linux import procfs
+from fcgipm.linux.sock_diag import Diag
+
+SERVES = "c, _ = s.accept(); said(); c.recv(1); c.close(); s.accept()"
+"""Serves one connection until its client says something."""
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def stage(request: pytest.FixtureRequest, place: Path) -> Iterator[Stage]:
+    with Stage.unix(place / "s") if request.param == "unix" else Stage.tcp() as stage:
+        yield stage
+
+
+@pytest.fixture
+def unix(place: Path) -> Iterator[Stage]:
+    with Stage.unix(place / "s") as stage:
+        yield stage
+
+
+def attempt(
+    stage: Stage,
+    instance: Instance,
+    *,
+    published: bool = True,
+    last: bool = False,
+    asked: bool = False,
+    stop_signal: int = signal.SIGTERM,
+) -> Result:
+    return try_removal(
+        instance.process, stage.endpoint, published=published, last=last, asked=asked, stop_signal=stop_signal
+    )
+
+
+def none_stopped(instance: Instance) -> bool:
+    return all(process.state != "T" for process in session.members(instance.pid))
+
+
+def test_idle_is_killed(stage: Stage) -> None:
+    instance = stage.start_ready(recipe(*waiting(WAITERS["accept"])))
+    assert attempt(stage, instance) is Result.KILLED
+    assert stage.reap(instance)[0].signal == signal.SIGKILL
+
+
+@pytest.mark.parametrize("how", ["accept", "poll", "epoll", "a thread", "a child"])
+def test_busy_is_spared_and_goes_on(stage: Stage, how: str) -> None:
+    serves = {
+        "accept": SERVES,
+        "poll": "s.settimeout(99); " + SERVES,
+        "epoll": "e = select.epoll(); e.register(s); e.poll(); " + SERVES,
+        "a thread": f"import threading\ndef work():\n  {SERVES}\nthreading.Thread(target=work).start()",
+        "a child": f"pid = os.fork()\nif pid: os.waitpid(pid, 0)\nelse:\n  {SERVES}",
+    }
+    instance = stage.start_ready(recipe(*waiting(serves[how])))
+    with stage.connect() as client:
+        assert read_line(instance.stdout) == b"here\n"
+        assert attempt(stage, instance) is Result.BUSY
+        assert attempt(stage, instance, published=False, last=True, asked=True) is Result.BUSY
+        until(lambda: none_stopped(instance))
+        client.sendall(b"x")
+        assert client.recv(1) == b"", "it went on, and has closed"
+    stage.wait_for(instance, Look.ACCEPTING)
+    assert attempt(stage, instance) is Result.KILLED
+    stage.reap(instance)
+
+
+def test_client_that_went_away_leaves_the_instance_busy(stage: Stage) -> None:
+    instance = stage.start_ready(recipe(*waiting("c, _ = s.accept(); said(); time.sleep(100)")))
+    with stage.connect():
+        read_line(instance.stdout)
+    assert attempt(stage, instance) is Result.BUSY
+
+
+def test_other_connections_do_not_matter(stage: Stage, place: Path) -> None:
+    """Neither one to a database nor the listener of its own that a program may have."""
+    with Stage.unix(place / "d") as database, Stage.tcp() as other:
+        code = (
+            "d = socket.socket(socket.AF_UNIX); d.connect(sys.argv[1]); t = socket.create_connection(('127.0.0.1', "
+            "int(sys.argv[2]))); u = socket.socket(type=socket.SOCK_DGRAM); "
+            "o = socket.create_server(('127.0.0.1', 0)); "
+            "n = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW); s.accept()"
+        )
+        where = (str(place / "d"), str(other.endpoint.port))
+        instance = stage.start_ready(recipe(*waiting(code), *where))
+        with database.listener.accept()[0], other.listener.accept()[0]:
+            assert attempt(stage, instance) is Result.KILLED
+        stage.reap(instance)
+
+
+def test_connection_inherited_by_a_background_job_counts(stage: Stage) -> None:
+    code = "c, _ = s.accept(); os.set_inheritable(c.fileno(), True); os.posix_spawn('/bin/sleep', ['sleep', '99'], {}, "
+    code += "setsid=True); c.close(); said(); s.accept()"
+    instance = stage.start_ready(recipe(*waiting(code)))
+    with stage.connect():
+        assert read_line(instance.stdout) == b"here\n"
+        until(lambda: any(process.session != instance.pid for process in session.members(instance.pid)))
+        assert attempt(stage, instance) is Result.BUSY
+
+
+def test_child_that_left_the_session_goes_too(stage: Stage) -> None:
+    instance = stage.start(recipe(*waiting(WAITERS["a child with a session of its own"])))
+    stage.wait_for(instance, Look.ACCEPTING)
+    pids = [process.pid for process in session.members(instance.pid)]
+    assert len(pids) == 2
+    assert attempt(stage, instance) is Result.KILLED
+    for pid in pids:
+        ended(pid)
+    stage.reap(instance)
+
+
+def test_child_whose_parent_ended_is_a_stray(unix: Stage) -> None:
+    code = (
+        "pid = os.fork()\nif not pid:\n  os.setsid()\n  os.fork() and os._exit(0)\n  said()\n  s.accept()\n"
+        "os.wait()\ns.accept()"
+    )
+    instance = unix.start(recipe(*waiting(code)))
+    read_line(instance.stdout)
+    unix.wait_for(instance, Look.ACCEPTING)
+    (stray,) = session.strays(unix.endpoint.inode, [instance.pid, os.getpid()])
+    try:
+        assert procfs.stat(stray).parent != instance.pid
+        assert stray not in {process.pid for process in session.members(instance.pid)}
+    finally:
+        os.kill(stray, signal.SIGKILL)
+
+
+def test_unpublished_is_asked_first(unix: Stage) -> None:
+    code = "signal.signal(signal.SIGTERM, lambda *_: said()); said()\nwhile True: s.accept()"
+    instance = unix.start(recipe(*waiting(code)))
+    assert read_line(instance.stdout) == b"here\n"
+    unix.wait_for(instance, Look.ACCEPTING)
+    assert attempt(unix, instance, published=False, last=True) is Result.ASKED
+    assert read_line(instance.stdout) == b"here\n", "it got its signal"
+    unix.wait_for(instance, Look.ACCEPTING)
+    assert attempt(unix, instance, published=False, last=True, asked=True) is Result.KILLED
+    assert unix.reap(instance)[0].signal == signal.SIGKILL
+
+
+def test_all_of_a_session_are_asked_with_the_signal_that_is_configured(unix: Stage) -> None:
+    code = (
+        "signal.signal(signal.SIGUSR1, lambda *_: (os.write(1, b'%d\\n' % os.getpid()), os._exit(0)))\n"
+        "pid = os.fork()\nif pid: os.waitpid(pid, 0)\ns.accept()"
+    )
+    instance = unix.start_ready(recipe(*waiting(code)))
+    pids = {process.pid for process in session.members(instance.pid)}
+    assert attempt(unix, instance, published=False, last=True, stop_signal=signal.SIGUSR1) is Result.ASKED
+    _, output, _ = unix.reap(instance)
+    assert {int(word) for word in output.split()} == pids
+
+
+def test_last_one_stays_while_somebody_waits(unix: Stage) -> None:
+    """On an unpublished listener nobody else would serve them."""
+    instance = unix.start_ready(
+        recipe(*waiting("p = select.poll(); p.register(s, select.POLLIN); p.poll(); said(); time.sleep(99)"))
+    )
+    with unix.connect():
+        read_line(instance.stdout)
+        assert attempt(unix, instance, published=False, last=True) is Result.QUEUE
+        assert attempt(unix, instance, published=False, last=True, asked=True) is Result.QUEUE
+        assert none_stopped(instance)
+        # Asked, it could take a visitor on its way out; frozen and killed, it cannot.
+        assert attempt(unix, instance, published=False, last=False) is Result.KILLED
+        unix.reap(instance)
+
+
+def test_gone(stage: Stage) -> None:
+    instance = stage.start(recipe("/bin/true"))
+    ended(instance.pid)
+    assert attempt(stage, instance) is Result.GONE
+    assert cut(instance.process, stage.endpoint) == 0
+
+
+def test_vfork_cannot_be_frozen(stage: Stage, place: Path) -> None:
+    instance = stage.start(recipe(str(compiled(VFORK, place / "vfork"))))
+    assert read_line(instance.stdout) == b"child\n"
+    begun = time.monotonic()
+    assert attempt(stage, instance) is Result.UNSTOPPABLE
+    assert time.monotonic() - begun < 2
+    until(lambda: none_stopped(instance))
+    assert len(session.members(instance.pid)) == 2
+    assert cut(instance.process, stage.endpoint) == 0
+    assert stage.reap(instance)[0].signal == signal.SIGKILL
+
+
+def test_holder_of_a_lock_is_not_frozen(stage: Stage, place: Path) -> None:
+    path = place / "lock"
+    code = "import fcntl; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); said(); s.accept()"
+    instance = stage.start_ready(recipe(*waiting(code), str(path)))
+    waiter = os.fork()
+    if waiter == 0:
+        fcntl.flock(os.open(path, os.O_RDWR), fcntl.LOCK_EX)
+        os._exit(0)
+    try:
+        until(lambda: (instance.pid, waiter) in procfs.awaited_locks())
+        assert attempt(stage, instance) is Result.LOCK
+    finally:
+        os.kill(waiter, signal.SIGKILL)
+        os.waitpid(waiter, 0)
+    assert attempt(stage, instance) is Result.KILLED
+    stage.reap(instance)
+
+
+def test_lock_among_its_own_processes_is_no_reason(unix: Stage, place: Path) -> None:
+    code = (
+        "import fcntl; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX)\n"
+        "if os.fork(): s.accept()\nfcntl.lockf(f, fcntl.LOCK_EX)"
+    )
+    instance = unix.start_ready(recipe(*waiting(code), str(place / "lock")))
+    until(lambda: any(holder == instance.pid for holder, _ in procfs.awaited_locks()))
+    assert attempt(unix, instance) is Result.KILLED
+    unix.reap(instance)
+
+
+def test_cut_kills_all_and_counts(stage: Stage) -> None:
+    code = "a, _ = s.accept(); b, _ = s.accept(); pid = os.fork(); said(); time.sleep(100)"
+    instance = stage.start_ready(recipe(*waiting(code)))
+    with stage.connect(), stage.connect():
+        read_line(instance.stdout)
+        until(lambda: len(session.members(instance.pid)) == 2)
+        pids = [process.pid for process in session.members(instance.pid)]
+        assert cut(instance.process, stage.endpoint) == 2
+        for pid in pids:
+            ended(pid)
+    stage.reap(instance)
+
+
+def test_whatever_goes_wrong_it_goes_on(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    instance = stage.start_ready(recipe(*waiting(WAITERS["a child"])))
+
+    def broken(*_: object) -> None:
+        states = {process.state for process in session.members(instance.pid)}
+        assert states == {"T"}, "all stand still for the look"
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(retire, "use_of", broken)
+    with pytest.raises(ZeroDivisionError):
+        attempt(stage, instance)
+    until(lambda: none_stopped(instance))
+    stage.wait_for(instance, Look.ACCEPTING)
+
+
+def test_thaw(stage: Stage) -> None:
+    instance = stage.start_ready(recipe(*waiting(WAITERS["a child"])))
+    for process in session.members(instance.pid):
+        os.kill(process.pid, signal.SIGSTOP)
+    until(lambda: {process.state for process in session.members(instance.pid)} == {"T"})
+    retire.thaw(instance.process)
+    until(lambda: none_stopped(instance))
+
+
+def test_nothing_is_left_open(stage: Stage) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    for code in ("s.accept()", "c, _ = s.accept(); said(); c.recv(1)"):
+        instance = stage.start_ready(recipe(*waiting(code)))
+        if "recv" in code:
+            with stage.connect():
+                read_line(instance.stdout)
+                assert attempt(stage, instance) is Result.BUSY
+            stage.end(instance)
+        else:
+            assert attempt(stage, instance) is Result.KILLED
+            stage.reap(instance)
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_main_thread_that_ended_hides_nothing(unix: Stage, place: Path) -> None:
+    """/proc shows no descriptors of such a process, only of its threads."""
+    code = (
+        "import ctypes, threading\ndef work():\n  c, _ = s.accept()\n  said()\n  c.recv(1)\n"
+        "threading.Thread(target=work).start()\nctypes.CDLL(None).syscall(60, 0)"
+    )
+    if os.uname().machine != "x86_64":
+        pytest.skip("the number of exit is that of x86-64")
+    instance = unix.start_ready(recipe(*waiting(code)))
+    until(lambda: procfs.stat(instance.pid).state == "Z")
+    with unix.connect():
+        read_line(instance.stdout)
+        unix.wait_for(instance, Look.SERVING)
+        assert attempt(unix, instance) is Result.BUSY
+
+
+@pytest.mark.root
+def test_client_in_another_network_name_space(unix: Stage) -> None:
+    """The kernel's list does not have it; the instance's own descriptor tells."""
+    instance = unix.start_ready(recipe(*waiting("c, _ = s.accept(); said(); c.recv(1)")))
+    reader, writer = os.pipe()
+    client = os.fork()
+    if client == 0:
+        try:
+            assert ctypes.CDLL(None).unshare(0x40000000) == 0  # CLONE_NEWNET
+            with unix.connect():
+                os.close(writer)
+                os.read(reader, 1)
+        finally:
+            os._exit(0)
+    os.close(reader)
+    try:
+        assert read_line(instance.stdout) == b"here\n"
+        with Diag() as diag:
+            assert diag.accepted(unix.endpoint) == frozenset(), "else this test proves nothing"
+        assert attempt(unix, instance) is Result.BUSY
+        assert attempt(unix, instance, published=False, asked=True) is Result.BUSY
+    finally:
+        os.close(writer)
+        os.waitpid(client, 0)
+
+
+@pytest.mark.root
+def test_what_cannot_be_looked_at_is_busy(unix: Stage) -> None:
+    """As the user of the instance, to whom the kernel refuses a look at a program that cannot be read."""
+    instance = unix.start_ready(
+        recipe(*waiting("libc = __import__('ctypes').CDLL(None); libc.prctl(4, 0); s.accept()"), become=identity(65534))
+    )
+    assert in_child(lambda: attempt(unix, instance).value) == "busy"
+    assert in_child(lambda: attempt(unix, instance, published=False).value) == "asked"
+    assert unix.reap(instance)[0].signal == signal.SIGTERM
+
+
+def in_child(answer: Callable[[], str]) -> str:
+    """Return what *answer* returns in a child that is nobody."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            os.write(writer, answer().encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(pid, 0)
+    text = os.read(reader, 4096).decode()
+    os.close(reader)
+    return text
