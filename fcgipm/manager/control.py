@@ -53,8 +53,9 @@ async def serve_metrics(listener: socket.socket, driver: Driver) -> None:
         await loop.create_server(factory, sock=listener)
 
 
-def _request(*arguments: Any) -> web.BaseRequest:
-    return web.BaseRequest(*arguments, asyncio.get_running_loop(), client_max_size=MAX_BODY)
+def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
 
 
 class _Control:
@@ -112,7 +113,8 @@ async def _guarded(request: web.BaseRequest, driver: Driver, handle: Any) -> web
         driver.say(Severity.ERROR, None, f"cannot answer {request.method} {request.path}: {text}")
         response = Refused(500, f"fcgipm has a bug: {error!r}; its log says more", ExitCode.FAILED).response()
     response.force_close()
-    _connection(request).is_answered()
+    if isinstance(response, web.Response):  # a stream may be read as slowly as somebody scrolls through it
+        _connection(request).is_answered()
     return response
 
 

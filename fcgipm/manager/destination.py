@@ -15,7 +15,8 @@ class Destination:
 
     def __init__(self) -> None:
         self._handed: int | None = None
-        self._target = "stderr"
+        self._target: str | None = None
+        """What `log` says, once that is known."""
         self._logger = log.Logger(log.FileSink(2))
 
     def configure(self, daemon: Daemon) -> None:
@@ -24,19 +25,20 @@ class Destination:
         self._logger.level = daemon.log_level
         self._logger.form = daemon.log_format
         if self._handed is not None:
-            self._logger.sink = log.sink_on(self._target, self._handed)
-            self._handed = None
+            number, self._handed = self._handed, None
+            self.use(number)
         elif self._target in ("syslog", "journal") and isinstance(self._logger.sink, log.FileSink):
-            self._open()
+            self._open(self._target)
 
     def use(self, number: int) -> None:
         """Write to descriptor *number*, which the keeper has opened, from now on."""
-        if self._logger.sink.fileno() != 2:
-            self._logger.sink.replace(number)
-        else:
-            if self._handed is not None:
-                os.close(self._handed)
-            self._handed = number
+        if self._target is not None:
+            before, self._logger.sink = self._logger.sink, log.sink_on(self._target, number)
+            before.close()
+            return
+        if self._handed is not None:
+            os.close(self._handed)
+        self._handed = number
 
     def say(self, severity: Severity, app: str | None, text: str) -> None:
         """Write a message of fcgipm's own."""
@@ -45,10 +47,10 @@ class Destination:
 
     def write(self, line: LogLine) -> None:
         """Write what an instance wrote."""
-        self._logger.write(log.Entry(line.time, "info", line.text, line.app, line.pid or None))
+        self._logger.write(log.Entry(line.time, "info", line.text, line.app, line.pid))
 
-    def _open(self) -> None:
+    def _open(self, target: str) -> None:
         try:
-            self._logger.sink = log.open_sink(self._target)
+            self._logger.sink = log.open_sink(target)
         except OSError as error:
-            self.say(Severity.ERROR, None, f"cannot log to {self._target}: {error}; logging to standard error")
+            self.say(Severity.ERROR, None, f"cannot log to {target}: {error}; logging to standard error")

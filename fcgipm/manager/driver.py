@@ -179,7 +179,7 @@ class Driver:
         state.logs.resize(state.daemon.log_ring)
         found = translate.changes(report.changes, state.applications)
         self.step(events.ConfigurationApplied(applications=state.applications, changes=found))
-        state.logs.forget(tuple(state.applications))
+        state.logs.forget(state.applications)
 
     def _say_problems(self, problems: tuple[str, ...]) -> None:
         for problem in problems:

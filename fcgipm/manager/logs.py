@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -150,14 +150,14 @@ class Logs:
         for source in self._sources.values():
             source.ring.resize(keep)
 
-    def forget(self, known: Sequence[str]) -> None:
+    def forget(self, known: Collection[str]) -> None:
         """Forget the lines of applications that are not in *known* and have no instance left."""
         for app, source in tuple(self._sources.items()):
             if app not in known and not source.pipes:
                 self._say_dropped(app)
                 del self._sources[app]
 
-    def note_drained(self, app: str, instance: int, pid: int, count: int) -> None:
+    def note_drained(self, app: str, instance: int, pid: int | None, count: int) -> None:
         """Say that *count* bytes of *instance* were thrown away before they got here."""
         text = f"{count} bytes of output were thrown away: they were not read in time"
         self._emit(LogLine(time=wall_clock(), app=app, instance=instance, pid=pid, stream="fcgipm", text=text))
@@ -233,4 +233,4 @@ class Logs:
             f"{app} writes more than 1,000 lines a second"
         )
         source.dropped_lines = source.dropped_bytes = 0
-        self._emit(LogLine(time=wall_clock(), app=app, instance=0, pid=0, stream="fcgipm", text=text))
+        self._emit(LogLine(time=wall_clock(), app=app, instance=None, pid=None, stream="fcgipm", text=text))

@@ -191,6 +191,8 @@ class Manager:
         event = translate.event_of(report)
         if event is not None:
             driver.step(event)
+        if isinstance(report, wire.Exited):
+            state.logs.forget(state.applications)
 
     def _take_notice(self, driver: Driver, report: wire.Report) -> None:
         match report:
@@ -204,7 +206,7 @@ class Manager:
             case wire.Drained():
                 member = driver.state.instances.get(report.instance)
                 if member is not None:
-                    driver.state.logs.note_drained(member.app, report.instance, member.pid or 0, report.bytes)
+                    driver.state.logs.note_drained(member.app, report.instance, member.pid, report.bytes)
             case wire.Told():
                 driver.record(
                     EventRecord(

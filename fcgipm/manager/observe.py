@@ -40,12 +40,7 @@ def traffic(state: State) -> dict[str, Traffic]:
     return {name: _sum(name, facts, queues, busy) for name in state.applications}
 
 
-def _sum(
-    app: str,
-    facts: Mapping[Endpoint, wire.ListenerFact],
-    queues: Mapping[Endpoint, Queue],
-    busy: Mapping[Endpoint, int],
-) -> Traffic:
+def _sum(app: str, facts: _Facts, queues: Mapping[Endpoint, Queue], busy: Mapping[Endpoint, int]) -> Traffic:
     """Return the queue of *app*'s public listener, and the connections of all its generations."""
     own = [endpoint for endpoint, fact in facts.items() if fact.app == app]
     public = max(own, key=lambda endpoint: (facts[endpoint].published, facts[endpoint].generation), default=None)

@@ -37,8 +37,8 @@ class LogLine:
     time: float
     """Seconds since 1970."""
     app: str
-    instance: int
-    pid: int
+    instance: int | None
+    pid: int | None
     stream: str
     """``stdout``, ``stderr`` or ``fcgipm``."""
     text: str

@@ -11,8 +11,8 @@ from aiohttp import web
 from fcgipm.manager.feed import Feed
 
 ItemT = TypeVar("ItemT")
-_BATCH: Final = 200
-"""Lines written at once."""
+_PIECE: Final = 64 * 1024
+"""Bytes after which the client's pace is waited for."""
 
 
 async def send(
@@ -46,11 +46,16 @@ async def send(
 async def _write(
     response: web.StreamResponse, items: list[ItemT], encode: Callable[[ItemT], dict[str, Any] | None]
 ) -> None:
-    for start in range(0, len(items), _BATCH):
-        found = [encode(item) for item in items[start : start + _BATCH]]
-        data = b"".join(_line(item) for item in found if item is not None)
-        if data:
-            await response.write(data)
+    data = bytearray()
+    for item in items:
+        document = encode(item)
+        if document is not None:
+            data += _line(document)
+        if len(data) >= _PIECE:
+            await response.write(bytes(data))
+            data.clear()
+    if data:
+        await response.write(bytes(data))
 
 
 def _line(item: dict[str, Any]) -> bytes:

@@ -79,6 +79,7 @@ class Stage:
     notes: dict[str, str] = field(default_factory=dict)
     instances: dict[int, Instance] = field(default_factory=dict)
     published: dict[str, int] = field(default_factory=dict)
+    metrics: socket.socket | None = None
     deaf: bool = False
     applied: Callable[[int], wire.Applied] | None = None
     next_instance: int = 1
@@ -108,6 +109,8 @@ class Stage:
         with self._lock:
             self.channel.send(self._snapshot())
             self.channel.send(wire.Handed(what="control"), [self._listener.fileno()])
+            if self.metrics is not None:
+                self.channel.send(wire.Handed(what="metrics"), [self.metrics.fileno()])
             for number, instance in self.instances.items():
                 handed = wire.Handed(what="pipes", instance=number)
                 self.channel.send(handed, [instance.stdout, instance.stderr])
@@ -181,17 +184,23 @@ class Stage:
                 sock.sendall(data)
             return receive(sock)
 
-    def connect(self, *, uid: int | None = None) -> socket.socket:
-        """Return a connection to the control socket, made by *uid*."""
+    def connect(self, *, uid: int | None = None, gid: int | None = None, groups: Sequence[int] = ()) -> socket.socket:
+        """Return a connection to the control socket, made by *uid*, for which the test must be root."""
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(30)
-        before = os.geteuid()
-        if uid is not None:
-            os.seteuid(uid)
+        if uid is None:
+            sock.connect(str(self.control))
+            return sock
+        before, groups_before = os.getegid(), os.getgroups()
+        os.setgroups(groups)
+        os.setegid(uid if gid is None else gid)
+        os.seteuid(uid)
         try:
             sock.connect(str(self.control))
         finally:
-            os.seteuid(before)
+            os.seteuid(0)
+            os.setegid(before)
+            os.setgroups(groups_before)
         return sock
 
     def status(self, app: str) -> Any:
@@ -273,6 +282,22 @@ class Stage:
             ),
             listeners=self.listeners(), notes=dict(self.notes), next_instance=self.next_instance, shutting_down=False,
         )  # fmt: skip
+
+
+@contextlib.contextmanager
+def staged(place: Path, *applications: Application, **more: Any) -> Iterator[Stage]:
+    """Give a manager that has begun, and end it."""
+    stage = Stage(place, applications, **more)
+    stage.raise_curtain()
+    try:
+        yield stage
+    finally:
+        stage.close()
+
+
+def app(name: str = "blog", **more: Any) -> Application:
+    """Return an application that starts all of its instances at once."""
+    return Application(**{"name": name, "command": ("/bin/true",), "init_start_delay": 0, **more})
 
 
 def encode(method: str, path: str, body: Any = None) -> bytes:

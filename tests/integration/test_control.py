@@ -1,0 +1,353 @@
+"""The manager as a process: what it orders, what it answers, how it ends.  The test plays the keeper."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.stage import Stage, app, encode, receive, staged
+from harness.waiting import ended, until
+
+from fcgipm import wire
+from fcgipm.codec import to_json
+from fcgipm.config.schema import Application, External
+
+APP_FIELDS = {
+    "name", "kind", "state", "address", "generation", "processes", "ready", "queue", "queue_limit", "busy", "restarts",
+    "reason", "next", "instances",
+}  # fmt: skip
+
+
+def test_a_snapshot_is_answered_by_orders_to_spawn(place: Path) -> None:
+    with staged(place, app(processes=2)) as stage:
+        stage.wait_ready("blog", 2)
+
+        assert stage.given(wire.Spawn) == [
+            wire.Spawn(instance=1, app="blog", generation=1),
+            wire.Spawn(instance=2, app="blog", generation=1),
+        ]
+
+
+def test_status_has_the_documented_shape(place: Path) -> None:
+    with staged(place, app(), externals=[External(name="legacy", host=("127.0.0.1:1",))]) as stage:
+        stage.wait_ready("blog", 1)
+
+        answer = stage.ask("GET", "/v1/status").document
+        blog, legacy = answer["apps"]
+
+    assert (answer["version"], answer["pid"], answer["manager_pid"]) == (1, os.getpid(), stage.manager.pid)
+    assert answer["uptime"] >= 0
+    assert blog.keys() == legacy.keys() == APP_FIELDS
+    assert (blog["kind"], blog["state"], blog["ready"]) == ("static", "running", 1)
+    assert blog["address"] == f"unix:{place}/blog.sock"
+    assert blog["instances"][0].keys() >= {"pid", "state", "age", "generation", "rss", "cpu"}
+    assert (legacy["kind"], legacy["state"], legacy["ready"]) == ("external", "unreachable", None)
+    assert "connection refused" in legacy["reason"]
+
+
+def test_queue_and_busy_are_those_of_the_kernel(place: Path) -> None:
+    (place / "private").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener, staged(place, app()) as stage:
+        listener.bind(f"{place}/private/blog.1")
+        listener.listen(7)
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+        for client in clients:
+            client.connect(f"{place}/private/blog.1")
+        accepted, _ = listener.accept()
+        try:
+            found = stage.status("blog")
+        finally:
+            for each in (*clients, accepted):
+                each.close()
+
+    assert (found["queue"], found["queue_limit"], found["busy"]) == (2, 7, 1)
+
+
+@contextmanager
+def listening(path: Path) -> Iterator[None]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        path.chmod(0o666)
+        yield
+
+
+def test_an_external_application_is_reachable_or_not(place: Path) -> None:
+    external = External(name="legacy", socket=f"{place}/l.sock")
+    with staged(place, externals=[external]) as stage:
+        assert stage.status("legacy")["state"] == "unreachable"
+        with listening(place / "l.sock"):
+            assert stage.status("legacy")["state"] == "reachable"
+
+
+def test_operators_steer_and_hear_the_outcome(place: Path) -> None:
+    with staged(place, app(processes=2)) as stage:
+        stage.wait_ready("blog", 2)
+
+        stopped = stage.ask("POST", "/v1/stop", {"apps": ["blog"]})
+        assert stage.status("blog")["state"] == "stopped"
+        started = stage.ask("POST", "/v1/start", {"apps": ["blog"]})
+        scaled = stage.ask("POST", "/v1/scale", {"apps": ["blog"], "processes": "3"})
+        restarted = stage.ask("POST", "/v1/restart", {"apps": ["blog"], "timeout": 20})
+
+        assert [each.status for each in (stopped, started, scaled, restarted)] == [200] * 4
+        assert scaled.document["apps"] == [{"name": "blog", "state": "done", "text": "blog: 3 instances"}]
+        assert stage.status("blog")["ready"] == 3
+
+
+def test_what_takes_too_long_is_told_as_such_and_goes_on(place: Path) -> None:
+    with staged(place, app(autostart=False)) as stage:
+        stage.deaf = True
+        answer = stage.ask("POST", "/v1/start", {"apps": ["blog"], "timeout": 0.2})
+
+        assert (answer.status, answer.document["exit"]) == (504, 5)
+        assert stage.given(wire.Spawn)
+
+
+def test_nobody_waits_who_does_not_want_to(place: Path) -> None:
+    with staged(place, app(autostart=False)) as stage:
+        stage.deaf = True
+        answer = stage.ask("POST", "/v1/start", {"apps": ["blog"], "wait": False})
+
+        assert answer.status == 200
+        assert answer.document["apps"][0]["state"] == "pending"
+
+
+def test_the_engine_is_called_when_its_deadline_comes(place: Path) -> None:
+    with staged(place, app(processes=3, init_start_delay=200_000_000)) as stage:
+        begun = time.monotonic()
+        stage.wait_ready("blog", 3)
+
+        assert time.monotonic() - begun > 0.3
+
+
+def test_reports_are_acknowledged(place: Path) -> None:
+    with staged(place, app()) as stage:
+        # control, Begun; then Spawned and BecameReady
+        until(lambda: stage.given(wire.Heard, count=4))
+
+
+def test_the_manager_ends_with_the_wire(place: Path) -> None:
+    with staged(place, app()) as stage:
+        stage.wait_ready("blog", 1)
+
+        assert stage.lower_curtain() == 0
+
+
+def test_the_manager_leaves_signals_to_the_keeper(place: Path) -> None:
+    with staged(place, app()) as stage:
+        stage.wait_ready("blog", 1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            stage.manager.send_signal(number)
+
+        assert stage.status("blog")["state"] == "running"
+
+
+def test_what_is_no_report_ends_the_manager_loudly(place: Path) -> None:
+    with staged(place, app()) as stage:
+        stage.wait_ready("blog", 1)
+        with socket.socket(fileno=os.dup(stage.channel.fileno())) as raw:
+            raw.send(b".nonsense")
+
+        assert stage.manager.wait(10) == 70
+        assert "Traceback" in stage.log.read_text()
+
+
+def test_stop_and_scale_outlive_the_manager(place: Path) -> None:
+    with staged(place, app("blog", processes=2), app("shop")) as stage:
+        stage.wait_ready("blog", 2)
+        stage.ask("POST", "/v1/stop", {"apps": ["shop"]})
+        stage.ask("POST", "/v1/scale", {"apps": ["blog"], "processes": 3})
+        before = dict(stage.instances)
+        stage.manager.kill()
+        ended(stage.manager.pid)
+        stage.manager.wait()
+        stage.lower_curtain()
+        stage.raise_curtain()
+
+        assert stage.status("shop")["state"] == "stopped"
+        assert stage.status("blog")["ready"] == 3
+        assert stage.instances == before
+
+
+def answer_of(stage: Stage, request: int, *applications: Application, **more: Any) -> wire.Applied:
+    stage.applications = applications
+    fields = {"problems": (), "warnings": (), "changes": (), "definitions": stage.definitions()}
+    return wire.Applied(**{"request": request, **fields, "listeners": stage.listeners(), **more})
+
+
+def test_apply_shows_what_changed_and_waits_for_it(place: Path) -> None:
+    with staged(place, app(), app("old")) as stage:
+        stage.wait_ready("blog", 1)
+        changes = (
+            wire.ChangedKey(app="blog", key="processes", effect="in place"),
+            wire.ChangedKey(app="old", key="", effect="removed"),
+            wire.ChangedKey(app="new", key="", effect="added"),
+        )
+        stage.applied = lambda number: answer_of(
+            stage, number, app(processes=2), app("new"), changes=changes, warnings=("mind the gap",)
+        )
+        answer = stage.ask("POST", "/v1/apply", {"timeout": 20})
+
+        assert answer.status == 200
+        assert answer.document["changes"] == to_json(changes)
+        assert answer.document["warnings"] == ["mind the gap"]
+        assert {each["name"]: each["state"] for each in answer.document["apps"]} == dict.fromkeys(
+            ("blog", "old", "new"), "done"
+        )
+        assert [each["name"] for each in stage.ask("GET", "/v1/status").document["apps"]] == ["blog", "new"]
+
+
+def test_a_bad_configuration_changes_nothing_and_says_why(place: Path) -> None:
+    with staged(place, app()) as stage:
+        stage.wait_ready("blog", 1)
+        problems = ("apps.toml:3: app.blog.processes: 0 is below 1",)
+        stage.applied = lambda number: answer_of(stage, number, app(), problems=problems, definitions=None)
+        answer = stage.ask("POST", "/v1/apply", {})
+
+        assert (answer.status, answer.document["exit"]) == (422, 1)
+        assert answer.document["problems"] == list(problems)
+        assert b"fcgipm_config_last_reload_successful 0.0" in stage.ask("GET", "/metrics").body
+        assert stage.status("blog")["state"] == "running"
+
+
+def test_hup_applies(place: Path) -> None:
+    with staged(place, app()) as stage:
+        stage.wait_ready("blog", 1)
+        stage.tell(wire.Signalled(name="HUP"))
+
+        until(lambda: stage.given(wire.Apply))
+
+
+def test_reopen_logs_is_the_keepers_affair(place: Path) -> None:
+    with staged(place) as stage:
+        assert stage.ask("POST", "/v1/reopen-logs", {}).status == 200
+        until(lambda: stage.given(wire.ReopenLogs))
+
+
+def test_who_asks_for_the_end_hears_of_it_before_it_comes(place: Path) -> None:
+    with staged(place, app(processes=2)) as stage:
+        stage.wait_ready("blog", 2)
+        answer = stage.ask("POST", "/v1/shutdown", {})
+
+        assert answer.status == 200
+        until(lambda: stage.given(wire.Shutdown, status=0))
+        assert not stage.instances
+
+
+def test_term_ends_the_daemon_when_its_instances_have(place: Path) -> None:
+    with staged(place, app()) as stage:
+        stage.wait_ready("blog", 1)
+        stage.tell(wire.Signalled(name="TERM"))
+
+        until(lambda: stage.given(wire.Shutdown, status=0))
+        assert not stage.instances
+
+
+def test_an_end_that_is_not_waited_for_does_not_wait_long(place: Path) -> None:
+    with staged(place, app()) as stage:
+        stage.wait_ready("blog", 1)
+        stage.ask("POST", "/v1/shutdown", {"wait": False})
+
+        until(lambda: stage.given(wire.Shutdown, status=0))
+
+
+def test_events_are_kept_and_followed(place: Path) -> None:
+    with staged(place, app()) as stage, stage.connect() as follower:
+        stage.wait_ready("blog", 1)
+        follower.sendall(encode("GET", "/v1/events?follow=1"))
+        lines = follower.makefile("rb")
+        until(lambda: b"instance-ready" in lines.readline())
+        stage.end_instance(1, signal=11)
+
+        until(lambda: b"instance-ended" in lines.readline())
+        lines.close()
+
+
+def test_a_follower_that_leaves_is_forgotten(place: Path) -> None:
+    with staged(place) as stage:
+        for _ in range(100):  # more than one user may have open at once
+            with stage.connect() as follower:
+                follower.sendall(encode("GET", "/v1/events?follow=1"))
+                assert follower.recv(1)
+
+        assert until(lambda: stage.ask("GET", "/v1/status").status == 200)
+
+
+def test_definitions_come_without_secrets_and_with_listeners(place: Path) -> None:
+    with staged(place, app(), app("shop")) as stage:
+        answer = stage.ask("GET", "/v1/definitions?app=blog").document
+
+    assert [each["name"] for each in answer["applications"]] == ["blog"]
+    assert answer["listeners"][0]["address"] == f"unix:{place}/blog.sock"
+
+
+def test_metrics_have_a_socket_of_their_own(place: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with staged(place, app(), metrics=listener) as stage:
+            stage.wait_ready("blog", 1)
+            answers = []
+            for request in (encode("GET", "/metrics"), encode("GET", "/v1/status"), encode("POST", "/metrics")):
+                with socket.create_connection(listener.getsockname(), timeout=10) as client:
+                    client.sendall(request)
+                    answers.append(receive(client))
+
+    assert [each.status for each in answers] == [200, 404, 405]
+    assert b'fcgipm_app_state{app="blog",state="running"} 1.0' in answers[0].body
+
+
+def test_a_refused_order_is_logged(place: Path) -> None:
+    with staged(place) as stage:
+        stage.tell(wire.Denied(order="Spawn", error="no such app"))
+
+        until(lambda: "refused Spawn: no such app" in stage.log.read_text())
+
+
+def test_a_hundred_applications_are_shown_at_once(place: Path) -> None:
+    with staged(place, *(app(f"app{number}", processes=2) for number in range(100))) as stage:
+        stage.wait_ready("app99", 2)
+        times = []
+        for _ in range(5):
+            begun = time.monotonic()
+            assert len(stage.ask("GET", "/v1/status").document["apps"]) == 100
+            times.append(time.monotonic() - begun)
+
+    assert min(times) < 0.1
+
+
+def switches(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return sum(int(line.split()[1]) for line in status.splitlines() if "ctxt_switches" in line)
+
+
+@pytest.mark.parametrize("after", ["nothing", "a request"])
+def test_an_idle_manager_never_wakes(place: Path, after: str) -> None:
+    with staged(place, *(app(f"app{number}", processes=2) for number in range(10))) as stage:
+        stage.wait_ready("app9", 2)
+        if after == "a request":
+            stage.ask("GET", "/v1/status")
+        until(lambda: stage.given(wire.Heard))
+        select.select([], [], [], 1)  # let what was under way come to rest
+        before = switches(stage.manager.pid)
+        select.select([], [], [], 3)
+
+        assert switches(stage.manager.pid) - before == 0
+
+
+def test_every_event_is_json_on_a_line_of_its_own(place: Path) -> None:
+    with staged(place, app()) as stage:
+        stage.wait_ready("blog", 1)
+        lines = stage.ask("GET", "/v1/events").body.splitlines()
+
+    assert {"instance-started", "instance-ready"} <= {json.loads(line)["topic"] for line in lines}
