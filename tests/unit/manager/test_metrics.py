@@ -152,11 +152,13 @@ def test_processor_time_stays_when_its_instances_are_gone(worker: InstanceView) 
     assert after >= before > 0
 
 
-def test_an_application_that_was_removed_has_no_series() -> None:
+def test_an_application_that_was_removed_has_no_series_and_begins_anew_when_it_comes_back() -> None:
     tally = Tally()
-    scrape(view("gone"), tally=tally)
+    tally.note_dropped("gone", 9)
+    assert scrape(view("gone"), tally=tally)["output_dropped_bytes_total"] == {("gone",): 9}
     found = scrape(view(), tally=tally)
     assert not [labels for series in found.values() for labels in series if "gone" in labels]
+    assert scrape(view("gone"), tally=tally)["output_dropped_bytes_total"] == {("gone",): 0}
 
 
 def test_no_label_is_a_process_id() -> None:
