@@ -13,8 +13,9 @@ from fcgipm.config.drafts import Draft
 from fcgipm.config.identity import own_identity, resolve_group, resolve_user
 from fcgipm.config.problems import Report, Where
 from fcgipm.config.resolve import Drafts
-from fcgipm.config.schema import RESERVED_NAMES, Daemon
+from fcgipm.config.schema import Daemon
 from fcgipm.config.socketnames import LARGEST_GENERATION, LONGEST_PATH, private_path
+from fcgipm.config.tables import is_usable_name
 
 _OWN_FILES = ("control.sock", "connector.sock", "report.sock", "metrics.sock", "state.json", "fcgipm.pid")
 _OWN_DIRECTORIES = ("private", "dynamic")
@@ -26,15 +27,14 @@ def check_listeners(drafts: Drafts, daemon: Daemon, euid: int, report: Report) -
     ports = _Claims(report, "port")
     _claim_own(drafts.daemon, daemon, paths, ports)
     for draft in drafts.applications.values():
-        if not draft.sound("socket", "port", "address"):
+        if not draft.sound("socket", "port", "address") or not is_usable_name(draft.name):
             continue
         if draft.values["port"] is not None:
             _check_port(draft, euid, report)
             ports.claim(_port_key(draft.values["address"], draft.values["port"]), draft.at("port"), draft.name)
         else:
             _check_socket(draft, drafts.daemon, daemon, euid, report)
-            if draft.name not in RESERVED_NAMES:  # that is a problem already, and of the name
-                paths.claim((draft.values["socket"],), draft.at("socket"), draft.name)
+            paths.claim((draft.values["socket"],), draft.at("socket"), draft.name)
             _refuse_tcp_keys(draft, report)
         _check_queue_depth(draft, report)
     for draft in drafts.externals.values():

@@ -26,7 +26,7 @@ _SHORT_ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", "e": "\
 
 
 def line_numbers(text: str) -> dict[KeyPath, int]:
-    """Return the line (from 1) of every key and every table header of *text*, which must be valid TOML."""
+    """Return the line (from 1) of the first mention of every key and table in *text*, which must be valid TOML."""
     scanner = _Scanner(text)
     scanner.scan()
     return scanner.lines
@@ -60,6 +60,7 @@ class _Scanner:
         self.at += 2 if is_array else 1
         path: KeyPath = ()
         for key in keys[:-1]:
+            self.lines.setdefault((*path, key), line)
             path = self._into((*path, key))
         path = (*path, keys[-1])
         self.lines.setdefault(path, line)

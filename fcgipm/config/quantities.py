@@ -66,7 +66,7 @@ def read_duration(value: Any) -> Duration:
     elif not math.isfinite(value):
         raise refusal(value, Kind.DURATION.value)
     else:
-        span = round(value * SECOND)
+        span = round(max(-1, min(value, LONGEST)) * SECOND)  # the greatest floats would overflow
     if span > LONGEST:
         raise ValueError(f"{shown(value)} is out of range; at most a year (8784h) is allowed")
     return span

@@ -28,7 +28,7 @@ def render_config(config: Config) -> Iterator[str]:
 
 def render_value(option: Option, value: Any) -> str:
     """Return *value*, a field's, as *option* is written in the file."""
-    return _toml(plain_value(option, value, in_seconds=False))
+    return value_text(plain_value(option, value, in_seconds=False))
 
 
 def plain_config(config: Config) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _lines(table: Daemon | Application | External, keys: tuple[str, ...]) -> Ite
         if option.kind is Kind.ENVIRONMENT:
             if value:
                 behind += ["", f"[{_dotted(*keys, key)}]"]
-                behind += [f"{_key(name)} = {_toml(text)}" for name, text in value.items()]
+                behind += [f"{key_text(name)} = {value_text(text)}" for name, text in value.items()]
         else:
             yield f"{key} = {render_value(option, value)}"
     yield from behind
@@ -97,16 +97,17 @@ _PLAIN: Mapping[Kind, Callable[[Any], Any]] = {
 }
 
 
-def _toml(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Return *value*, plain data, as TOML writes it on one line."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return f'"{_TO_ESCAPE.sub(_escaped, value)}"'
     if isinstance(value, Mapping):
-        inside = ", ".join(f"{_key(name)} = {_toml(item)}" for name, item in value.items())
+        inside = ", ".join(f"{key_text(name)} = {value_text(item)}" for name, item in value.items())
         return f"{{ {inside} }}" if inside else "{}"
     if isinstance(value, list):
-        return f"[{', '.join(_toml(item) for item in value)}]"
+        return f"[{', '.join(value_text(item) for item in value)}]"
     return str(value)
 
 
@@ -114,9 +115,10 @@ def _escaped(found: re.Match[str]) -> str:
     return _SHORT.get(found.group(), f"\\u{ord(found.group()):04x}")
 
 
-def _key(name: str) -> str:
-    return name if _BARE_KEY.fullmatch(name) else _toml(name)
+def key_text(name: str) -> str:
+    """Return the key *name* as TOML writes it: bare if it can be."""
+    return name if _BARE_KEY.fullmatch(name) else value_text(name)
 
 
 def _dotted(*names: str) -> str:
-    return ".".join(_key(name) for name in names)
+    return ".".join(key_text(name) for name in names)

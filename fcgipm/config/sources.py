@@ -97,6 +97,9 @@ def _read(path: str, euid: int, report: Report) -> Source | None:
     except tomli.TOMLDecodeError as error:
         report.problem(*_decode_error(path, text, str(error)))
         return None
+    except ValueError as error:  # a number with thousands of digits
+        report.problem(where, f"not TOML: {error}")
+        return None
     except RecursionError:
         report.problem(where, "tables or lists are nested too deeply")
         return None

@@ -57,6 +57,11 @@ def gather(sources: Sequence[Source], report: Report) -> Tables:
     return _Gatherer(report).gather(sources)
 
 
+def is_usable_name(name: str) -> bool:
+    """Whether an application may be called *name*."""
+    return _APP_NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
+
+
 def keys_of(table: type) -> dict[str, str]:
     """Return the keys of *table*'s options by their squashed spelling."""
     return {squashed(key): key for key, _option, _field in options(table)}
