@@ -198,8 +198,10 @@ class _DatagramSink:
     address: str
 
     def __init__(self, sock: socket.socket | None = None) -> None:
-        self._socket = sock if sock is not None else self._connected()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if sock is None else sock
         self._lost = 0
+        if sock is None:
+            self._connect_again()  # where nobody is there yet, each line tries again
 
     def fileno(self) -> int:
         """Return the descriptor."""
@@ -244,15 +246,6 @@ class _DatagramSink:
         except OSError:
             return False
         return True
-
-    def _connected(self) -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            sock.connect(self.address)
-        except OSError:
-            sock.close()
-            raise
-        return sock
 
     def _datagram(self, entry: Entry, form: str) -> bytes:
         raise NotImplementedError
@@ -299,7 +292,10 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 
 
 def open_sink(target: str) -> Sink:
-    """Return the sink that the option ``log`` names: ``stderr``, ``syslog``, ``journal`` or a path; raise OSError."""
+    """Return the sink that the option ``log`` names: ``stderr``, ``syslog``, ``journal`` or a path.
+
+    Raises OSError for a path that cannot be opened.  Nobody there to receive datagrams is no error: see `why_unheard`.
+    """
     match target:
         case "stderr":
             return FileSink(2)
@@ -309,6 +305,19 @@ def open_sink(target: str) -> Sink:
             return JournalSink()
         case _:
             return FileSink(open_file(target))
+
+
+def why_unheard(target: str) -> str | None:
+    """Return why nobody would receive what is logged to *target* (``syslog`` or ``journal``) now, None if somebody."""
+    address = {"syslog": _DEV_LOG, "journal": _JOURNAL}.get(target)
+    if address is None:
+        return None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(address)
+        except OSError as error:
+            return f"nobody receives what is logged to {target} ({address}: {error.strerror})"
+    return None
 
 
 def open_file(path: str) -> int:

@@ -12,11 +12,13 @@ import setproctitle
 
 from fcgipm.config.load import ConfigError, load
 from fcgipm.keeper.loop import Outcome, StartError, run
+from fcgipm.log import why_unheard
 
 if TYPE_CHECKING:
     from fcgipm.config.load import Loaded
 
-_UMASK: Final = 0o077
+_UMASK: Final = 0o027
+"""For the log file; everything else is given its mode explicitly."""
 
 
 def start(file: str, *, foreground: bool) -> int:
@@ -34,7 +36,8 @@ def start(file: str, *, foreground: bool) -> int:
     setproctitle.setproctitle(f"fcgipm: keeper {loaded.path}")
     if foreground:
         return _be_daemon(loaded, lambda _outcome: None, foreground=True, environ=environ)
-    for warning in loaded.warnings:
+    unheard = why_unheard(loaded.config.daemon.log)
+    for warning in (*loaded.warnings, *([unheard] if unheard is not None else [])):
         _print(f"warning: {warning}")
     return _start_behind(loaded, environ)
 
@@ -47,7 +50,7 @@ def _be_daemon(loaded: Loaded, report: Callable[[Outcome], None], *, foreground:
         if foreground:
             for line in str(error).splitlines():
                 _print(f"fcgipm: {line}")
-        report(Outcome(1, f"fcgipm: {error}"))
+        report(Outcome(1, str(error)))
         return 1
 
 
@@ -85,7 +88,7 @@ def _go_behind(loaded: Loaded, told: int, environ: dict[str, str]) -> NoReturn:
 
     def report(outcome: Outcome) -> None:
         if open_pipe:
-            os.write(told, json.dumps({"text": outcome.text, "exit": outcome.status}).encode() + b"\n")
+            os.write(told, json.dumps({"text": f"fcgipm: {outcome.text}", "exit": outcome.status}).encode() + b"\n")
             os.close(open_pipe.pop())
 
     status = 1
@@ -101,7 +104,7 @@ def _go_behind(loaded: Loaded, told: int, environ: dict[str, str]) -> NoReturn:
             os.set_inheritable(told, False)
             status = _be_daemon(loaded, report, foreground=False, environ=environ)
     except Exception as error:  # noqa: BLE001  there is no terminal any more to which a traceback could go
-        report(Outcome(1, f"fcgipm: {error!r}"))
+        report(Outcome(1, repr(error)))
     finally:
         os._exit(status)
 

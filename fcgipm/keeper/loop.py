@@ -112,7 +112,7 @@ class Keeper:
         self._listeners = Listeners(context, guard)
         stack.callback(self._listeners.close_all)
         self._outputs = Outputs(context)
-        self._strays = Strays(context)
+        self._strays = Strays(context, self._is_known)
         self._programs = Programs(context)
         stack.callback(self._programs.close)
         self._own: OwnSockets
@@ -134,7 +134,12 @@ class Keeper:
         self._stack.callback(self._own.close)
         self._bind_all()
         apps = context.loaded.config.applications
-        self._progress = Progress(apps.values(), report_start, self._summary)
+
+        def tell(outcome: Outcome) -> None:
+            context.say("info" if outcome.status == 0 else "error", outcome.text)
+            report_start(outcome)
+
+        self._progress = Progress(apps.values(), tell, self._summary)
         self._starting = Starting(
             context,
             self._book,
@@ -201,9 +206,12 @@ class Keeper:
         if problems:
             raise StartError("\n".join(problems))
 
+    def _is_known(self, pid: int) -> bool:
+        return self._book.of_pid(pid) is not None or self._supervisor.pid == pid
+
     def _summary(self) -> str:
         apps = len(self._context.loaded.config.applications)
-        return f"fcgipm: running (pid {os.getpid()}): {apps} apps, {len(self._book)} instances"
+        return f"running (pid {os.getpid()}): {_counted(apps, 'app')}, {_counted(len(self._book), 'instance')}"
 
     def _handover(self) -> Handover:
         """Return everything that a new manager needs."""
@@ -307,6 +315,10 @@ class _Signals:
 _SIGNALS: Final = (
     signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD,
 )  # fmt: skip
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _raise_limit() -> tuple[int, int]:

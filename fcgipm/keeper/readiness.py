@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -108,9 +108,13 @@ class Watch:
         return None
 
 
-def look(pid: int, endpoint: Endpoint) -> Look:
-    """Look once at all tasks of all processes of the instance *pid*, whose fd 0 is *endpoint*."""
-    processes = [process.pid for process in session.members(pid) if _lives(process)]
+def look(pid: int, endpoint: Endpoint, among: Sequence[procfs.Stat] | None = None) -> Look:
+    """Look once at all tasks of all processes of the instance *pid*, whose fd 0 is *endpoint*.
+
+    Whoever looks at many instances gives all processes (*among*), so that /proc is read through once for all.
+    """
+    members = session.members(pid) if among is None else session.members_among(pid, among)
+    processes = [process.pid for process in members if _lives(process)]
     if not processes:
         return Look.GONE
     seen = [_look_at_process(process, endpoint) for process in processes]

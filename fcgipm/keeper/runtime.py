@@ -35,6 +35,7 @@ class Runtime:
         for _, descriptor in self._locks:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+            os.fchmod(descriptor, 0o644)  # whatever the umask
 
     def close(self) -> None:
         """Remove the pid files, the directory too if it was made here and is empty, and give the lock back."""

@@ -18,6 +18,7 @@ from fcgipm.keeper.recipe import Recipe, recipe_of
 from fcgipm.keeper.sockets import SocketError
 from fcgipm.keeper.spawn import SpawnError
 from fcgipm.linux import pidfd as pidfds
+from fcgipm.linux import procfs
 
 if TYPE_CHECKING:
     from fcgipm.keeper.strays import Strays
@@ -121,13 +122,12 @@ class Starting:
 
     def expire(self, now: int) -> None:
         """Look at the instances that are due."""
-        for instance in list(self._watched.values()):
-            watch = instance.watch
-            if watch is None or watch.next_look > now:
-                continue
-            seen = readiness.look(instance.pid, instance.listener.endpoint)
+        due = [item for item in self._watched.values() if item.watch is not None and item.watch.next_look <= now]
+        processes = list(procfs.processes()) if len(due) > 1 else None
+        for instance in due:
+            seen = readiness.look(instance.pid, instance.listener.endpoint, processes)
             # The time after the look: looking at many takes long, and the next one must lie in the future.
-            how = watch.step(time.monotonic_ns(), seen)
+            how = None if instance.watch is None else instance.watch.step(time.monotonic_ns(), seen)
             if how is not None:
                 self._ready(instance, how)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,12 +41,16 @@ class _Stray:
 class Strays:
     """Removes what is left of ended instances."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, is_known: Callable[[int], bool]) -> None:
+        """*is_known* tells whether a pid is that of an instance or of the manager."""
         self._context = context
+        self._is_known = is_known
         self._all: list[_Stray] = []
 
     def look(self, instance: Instance) -> None:
         """Take charge of what is left of *instance*, whose leader has ended and is not waited for yet."""
+        if not self._has_orphans():
+            return
         now = time.monotonic_ns()
         app = self._context.application(instance.app)
         patience = _DEFAULT_PATIENCE if app is None else app.stop_timeout
@@ -58,6 +63,15 @@ class Strays:
                 self._all.append(stray)
                 text = f"pid {stat.pid} has outlived {instance.name}; it is removed when it serves nobody"
                 self._context.say("info", text, app=instance.app)
+
+    def _has_orphans(self) -> bool:
+        """Return whether we have children that are neither instances nor the manager: that is quick to see."""
+        try:
+            children = procfs.read(f"/proc/self/task/{os.getpid()}/children").split()
+        except OSError:
+            return True  # a kernel that does not tell
+        known = {stray.process.pid for stray in self._all}
+        return any(pid not in known and not self._is_known(pid) for pid in map(int, children))
 
     def deadline(self) -> int | None:
         """Return when the next attempt is due."""

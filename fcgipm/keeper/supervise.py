@@ -73,6 +73,11 @@ class Supervisor:
         """Whether there is a manager's process, useful or not."""
         return self._child is not None
 
+    @property
+    def pid(self) -> int | None:
+        """The manager's process."""
+        return None if self._child is None else self._child.pid
+
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> None:
