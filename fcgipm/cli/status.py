@@ -42,7 +42,7 @@ def details(app: Mapping[str, Any], *, width: int | None, colour: bool) -> list[
         ("kind", str(app["kind"])),
         ("socket", number(app["address"])),
         ("instances", _instances(app)),
-        ("queue", f"{_ratio(app['queue'], app['queue_limit'])} waiting"),
+        ("queue", f"{number(app['queue'])} of {number(app['queue_limit'])} waiting"),
         ("restarts", number(app["restarts"])),
         ("generation", number(app["generation"])),
         ("memory", size(_memory(app))),

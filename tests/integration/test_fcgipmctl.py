@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from harness.daemon import FCGIPMCTL
+from harness.daemon import FCGIPMCTL, Daemon
 from harness.stage import Stage
 from harness.waiting import until
 
@@ -373,6 +373,21 @@ def test_who_may_not_is_4(ctl: Ctl) -> None:
     done = ctl("stop", "blog", user=65533)
     assert (done.returncode, done.stdout) == (4, "")
     assert "may not use stop" in done.stderr
+
+
+def test_the_whole_daemon_obeys_and_ends(start_daemon: Callable[..., Daemon]) -> None:
+    command = f'["{sys.executable}", "-m", "fcgipm.demo"]'
+    daemon = start_daemon(f'[app.demo]\ncommand = {command}\nprocesses = 2\ndirectory = "/"\n')
+    assert daemon.ctl("request", "demo", "/demo/ping").stdout.strip() == "pong"
+    before = daemon.instances("demo")
+    assert daemon.ctl("restart", "demo").returncode == 0
+    assert not set(before) & set(daemon.instances("demo"))
+    assert daemon.ctl("stop", "demo").stdout == "demo: stopped\n"
+    assert daemon.ctl("status", "demo").returncode == 3
+    ended = daemon.ctl("shutdown")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert daemon.ctl("status").returncode == 4
+    assert daemon.process.wait(5) == 0
 
 
 def test_no_daemon_is_4(place: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from harness.components import need
+from harness.daemon import Daemon
 from harness.stage import Stage, encode
 from harness.waiting import until
 from prometheus_client.parser import text_string_to_metric_families
@@ -59,6 +63,38 @@ def test_openmetrics_is_answered_to_who_asks_for_it(stage: Stage) -> None:
     reply = stage.say(ask)
     assert reply.headers["content-type"].startswith("application/openmetrics-text")
     assert reply.body.endswith(b"# EOF\n")
+
+
+def test_a_real_application_is_measured(start_daemon: Callable[..., Daemon]) -> None:
+    command = f'["{sys.executable}", "-m", "fcgipm.demo"]'
+    daemon = start_daemon(f'[app.demo]\ncommand = {command}\ndirectory = "/"\nlisten-queue-depth = 77\nrestart-delay = 0\n')
+
+    def look() -> dict[tuple[str, ...], float]:
+        code, body = daemon.http("GET", "/metrics")
+        assert code == 200
+        families = text_string_to_metric_families(body.decode())
+        return {
+            (sample.name.removeprefix(PREFIX), *sample.labels.values()): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    found = look()
+    assert found["listen_queue_connections", "demo"] == found["instances_busy", "demo"] == 0
+    assert found["listen_queue_limit_connections", "demo"] == 77
+    assert found["instance_startup_seconds_count", "demo"] == 1
+    assert found["instance_startup_seconds_sum", "demo"] > 0
+    assert found["instance_cpu_seconds_total", "demo"] > 0
+    for name in ("instance_resident_memory_bytes demo", "process_resident_memory_bytes keeper",
+                 "process_resident_memory_bytes manager"):  # fmt: skip
+        assert found[tuple(name.split())] > 1 << 20
+    (pid,) = daemon.instances("demo")
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: look()["exits_total", "demo", "signal"] == 1, what="the end is counted")
+    until(lambda: look()["instances", "demo", "ready"] == 1, what="the replacement is there")
+    after = look()
+    assert after["spawns_total", "demo", "replacement"] == 1
+    assert after["instance_cpu_seconds_total", "demo"] >= found["instance_cpu_seconds_total", "demo"]
 
 
 def test_what_happens_to_instances_is_counted(stage: Stage) -> None:
