@@ -186,10 +186,10 @@ class Stage:
 
     def connect(self, *, uid: int | None = None, gid: int | None = None, groups: Sequence[int] = ()) -> socket.socket:
         """Return a connection to the control socket, made by *uid*, for which the test must be root."""
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(30)
+        sock = socket.socket(socket.AF_UNIX)  # blocking while it connects: else a full queue is an error
         if uid is None:
             sock.connect(str(self.control))
+            sock.settimeout(30)
             return sock
         before, groups_before = os.getegid(), os.getgroups()
         os.setgroups(groups)
@@ -201,6 +201,7 @@ class Stage:
             os.seteuid(0)
             os.setegid(before)
             os.setgroups(groups_before)
+        sock.settimeout(30)
         return sock
 
     def status(self, app: str) -> Any:
