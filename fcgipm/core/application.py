@@ -132,7 +132,7 @@ def somebody_waits(books: Books, generation: int, now: Instant, out: list[Comman
 
 def program_changed(books: Books, out: list[Command]) -> None:
     """A new program file ends a back-off."""
-    if books.backoff.in_force or books.trouble is Trouble.FAILED:
+    if books.generation and (books.backoff.in_force or books.trouble is Trouble.FAILED):
         books.trouble = Trouble.NONE
         heal(books, "its program file has changed", out)
 
@@ -144,7 +144,9 @@ def start(books: Books, now: Instant, out: list[Command]) -> None:
     """Let it run; ends a back-off."""
     books.trouble = Trouble.NONE
     heal(books, "started by an operator", out)
-    if books.mode is Mode.STOP:
+    if books.generation == 0 and books.change is None:
+        restart(books, now, out)
+    elif books.mode is Mode.STOP:
         books.mode = Mode.RUN
         books.reason = ""
         out.append(books.message(Severity.INFO, Topic.APP_STARTED, "started by an operator"))

@@ -91,7 +91,7 @@ class Books:
 
     def startable(self) -> Iterator[tuple[int, Slot]]:
         """Yield (generation, slot) of each empty slot that is to be filled, now or later."""
-        if self.mode is not Mode.RUN or self.trouble is Trouble.FAILED:
+        if self.mode is not Mode.RUN or self.trouble is Trouble.FAILED or self.generation == 0:
             return
         gathering = isinstance(self.change, Switch) and self.change.phase is Phase.GATHERING
         if gathering or not isinstance(self.change, Switch):

@@ -18,6 +18,12 @@ from fcgipm.core.note import Memory, Mode, read
 from fcgipm.core.reconcile import reconcile
 from fcgipm.core.view import AppView, LiveInstance
 
+_WISHES = (
+    ev.StartRequested | ev.StopRequested | ev.RestartRequested | ev.ScaleRequested | ev.ConfigurationApplied
+    | ev.SomebodyWaits
+)  # fmt: skip
+"""What has no meaning any more once the daemon is about to end."""
+
 
 class Engine:
     """All applications.  *published* is the published generation of each, 1 where nothing is said."""
@@ -63,7 +69,8 @@ class Engine:
     def step(self, event: Event, now: Instant) -> list[Command]:
         """Take in one event and return what is to be done, in order."""
         out: list[Command] = []
-        self._take(event, now, out)
+        if not (self.shutting_down and isinstance(event, _WISHES)):
+            self._take(event, now, out)
         self._end_if_hopeless(now, out)
         for books in list(self._books.values()):
             reconcile(books, now, out)

@@ -9,7 +9,7 @@ from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Publish, Severity, Topic
 from fcgipm.core.events import Instant
 from fcgipm.core.instance import Instance
-from fcgipm.core.note import Mode
+from fcgipm.core.note import Mode, Trouble
 from fcgipm.core.rollout import Phase, Restart, Roll, Slot, Switch
 
 LAST_STAYS: Final[Duration] = 1 * SECOND
@@ -74,7 +74,12 @@ def failed(books: Books, why: str, now: Instant, out: list[Command]) -> None:
             books.instances[slot.instance].retire("its generation was given up", first_try=now, cut_at=now)
     if books.mode is not Mode.RUN:
         retire_all(books, change.why, now)
+    elif books.generation == 0:
+        books.trouble = Trouble.FAILED
+        text = f"failed: {books.reason}; it is not tried again until `fcgipmctl start {books.name}`"
+        out.append(books.message(Severity.ERROR, Topic.APP_FAILED, text, reason="publish"))
     else:
+        _readmit(books, now)
         _go_on(books, change, now, out)
 
 
@@ -112,6 +117,14 @@ def empty(books: Books, generation: int, why: str, now: Instant, out: list[Comma
         switch(books, generation, [], why, out)
     else:
         retire_all(books, why, now)
+
+
+def _readmit(books: Books, now: Instant) -> None:
+    """Give the published generation its slots back: it was to go, and stays after all."""
+    held = {slot.instance for slot in books.slots}
+    for instance in books.instances.values():
+        if instance.is_staying and instance.generation == books.generation and instance.id not in held:
+            books.slots.append(Slot(not_before=now, instance=instance.id))
 
 
 def _go_on(books: Books, done: Switch, now: Instant, out: list[Command]) -> None:

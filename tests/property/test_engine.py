@@ -1,0 +1,460 @@
+"""Any sequence of events keeps what the engine promises.
+
+Hypothesis plays the world: the keeper (which carries out, refuses or fails every order), the processes, people, the
+configuration, and time.  The invariants look at the world, not at the engine's books.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from harness.simulation import Simulation
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from fcgipm.config.schema import MILLISECOND, SECOND, Application, Change
+from fcgipm.core import commands as cmd
+from fcgipm.core import events as ev
+from fcgipm.core.backoff import FAILURES, PAUSE
+from fcgipm.core.commands import Command
+from fcgipm.core.events import InstanceId, Instant
+from fcgipm.core.view import AppState, LiveInstance
+
+APPS = ("blog", "shop")
+
+
+@dataclass
+class Process:
+    """A process in the world."""
+
+    app: str
+    generation: int
+    ordered_at: int
+    started_at: int | None = None
+    ready: bool = False
+    retire_ordered: bool = False
+    asked: bool = False
+    killed: bool = False
+    overdue: bool = False
+    """It was not ready in time: its life counts as 0."""
+
+
+@dataclass
+class Row:
+    """Failures in a row of one app, counted by the world."""
+
+    failures: int = 0
+    starts: list[int] = field(default_factory=list)
+
+
+class World(RuleBasedStateMachine):
+    """The keeper and all that it sees."""
+
+    sim: Simulation
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.processes: dict[int, Process] = {}
+        self.ever: set[int] = set()
+        self.public: dict[str, int] = {}
+        self.to_publish: list[cmd.Publish] = []
+        self.shutdown: cmd.Shutdown | None = None
+        self.definitions: dict[str, Application] = {}
+        self.touched: set[str] = set()
+        """Apps that people or the configuration have acted on; of the others the delays are checked exactly."""
+        self.rows = {name: Row() for name in APPS}
+        self.quiet = False
+        """Whether nobody but the processes does anything: a run that looks at the delays."""
+
+    @initialize(
+        tcp=st.booleans(),
+        processes=st.integers(1, 3),
+        init=st.sampled_from([0, 1 * SECOND]),
+        restart=st.sampled_from([0, 5 * SECOND]),
+        life=st.sampled_from([0, 30 * SECOND]),
+        autostart=st.booleans(),
+        quiet=st.booleans(),
+    )
+    def begin(
+        self, *, quiet: bool, tcp: bool, processes: int, init: int, restart: int, life: int, autostart: bool
+    ) -> None:
+        self.quiet = quiet
+        for index, name in enumerate(APPS):
+            self.definitions[name] = Application(
+                name=name,
+                command=("/bin/app",),
+                socket=None if tcp else f"/run/{name}.sock",
+                port=9000 + index if tcp else None,
+                processes=processes,
+                init_start_delay=init,
+                restart_delay=restart,
+                min_server_life=life,
+                stop_timeout=3 * SECOND,
+                start_timeout=2 * SECOND,
+                autostart=autostart or index == 0,
+            )
+            self.public[name] = 1
+        self.sim = Simulation(*self.definitions.values())
+        self.give(ev.Tick())
+
+    # ── carrying out ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def give(self, event: ev.Event) -> None:
+        self.carry_out(self.sim.given(event))
+        for _ in range(100):
+            due = self.sim.engine.deadline()
+            if due is None or due > self.sim.now:
+                return
+            self.carry_out(self.sim.given(ev.Tick()))
+        raise AssertionError("the loop would spin")
+
+    def carry_out(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case cmd.Spawn():
+                    self.check_spawn(command)
+                    self.ever.add(command.instance)
+                    self.processes[command.instance] = Process(
+                        app=command.app, generation=command.generation, ordered_at=self.sim.now
+                    )
+                case cmd.Retire():
+                    self.check_retire(command)
+                    process = self.processes.get(command.instance)
+                    if process is not None:
+                        process.retire_ordered = not process.killed
+                        if command.cut:
+                            process.overdue = not process.ready
+                            self.kill(command.instance, ev.Removal.CUT)
+                case cmd.Publish():
+                    self.to_publish.append(command)
+                case cmd.Shutdown():
+                    assert not self.processes, "the daemon would end with instances alive"
+                    self.shutdown = command
+                case _:
+                    raise AssertionError(command)
+
+    def check_spawn(self, command: cmd.Spawn) -> None:
+        assert command.instance not in self.ever, "an instance number was used again"
+        assert self.shutdown is None
+        assert not self.sim.engine.shutting_down, "started while shutting down"
+        assert command.app in self.definitions, "an app that is not configured was started"
+        if command.app not in self.touched:
+            self.check_delays(self.definitions[command.app], self.rows[command.app])
+            self.rows[command.app].starts.append(self.sim.now)
+
+    def check_delays(self, definition: Application, row: Row) -> None:
+        """Only deaths have brought this start about: it obeys restart-delay and back-off."""
+        now, starts = self.sim.now, row.starts
+        if len(starts) >= definition.processes:
+            # More than one start per slot within restart-delay cannot be.
+            assert now - starts[-definition.processes] >= max(definition.restart_delay, 100 * MILLISECOND)
+        elif starts:
+            assert now - starts[0] >= len(starts) * definition.init_start_delay
+        if row.failures >= FAILURES:
+            assert now - starts[-1] >= PAUSE, "started during a back-off"
+
+    def count(self, number: int, process: Process, code: int | None) -> None:
+        """Count failures in a row as the documentation says it."""
+        definition, row = self.definitions.get(process.app), self.rows[process.app]
+        if definition is None or definition.min_server_life == 0:
+            return
+        life = 0 if process.started_at is None or process.overdue else self.sim.now - process.started_at
+        if life > definition.min_server_life:
+            row.failures = 0
+        elif code != 0:
+            row.failures += 1
+        self.heal_by_age(process.app, but=number)
+
+    def heal_by_age(self, app: str, but: int = 0) -> None:
+        definition = self.definitions.get(app)
+        for number, one in self.processes.items():
+            lives = one.app == app and number != but and one.started_at is not None and not one.killed
+            if lives and definition and self.sim.now - (one.started_at or 0) > definition.min_server_life:
+                self.rows[app].failures = 0
+
+    def check_retire(self, command: cmd.Retire) -> None:
+        process = self.processes.get(command.instance)
+        if process is not None and not command.cut:
+            assert process.started_at is not None, "asked to verify a process that does not exist yet"
+
+    def kill(self, number: int, how: ev.Removal) -> None:
+        process = self.processes[number]
+        process.retire_ordered, process.killed = False, True
+        at = self.sim.now
+        self.give(ev.Removed(instance=InstanceId(number), how=how, connections=1, at=at))
+
+    def some(self, data: st.DataObject, *, kind: str) -> int | None:
+        """Return a process of *kind*, chosen by hypothesis."""
+        fits = [number for number, one in sorted(self.processes.items()) if self.fits(one, kind)]
+        return data.draw(st.sampled_from(fits)) if fits else None
+
+    @staticmethod
+    def fits(process: Process, kind: str) -> bool:
+        if kind == "ordered":
+            return process.started_at is None and not process.killed
+        if kind == "starting":
+            return process.started_at is not None and not process.ready and not process.killed
+        if kind == "retiring":
+            return process.retire_ordered and process.started_at is not None and not process.killed
+        return process.started_at is not None
+
+    # ── what can happen ──────────────────────────────────────────────────────────────────────────────────────────
+
+    @rule(data=st.data())
+    def exec_succeeds(self, data: st.DataObject) -> None:
+        number = self.some(data, kind="ordered")
+        if number is not None:
+            self.processes[number].started_at = self.sim.now
+            self.give(ev.Spawned(instance=InstanceId(number), pid=1000 + number, at=self.sim.now))
+
+    @rule(data=st.data())
+    def exec_fails(self, data: st.DataObject) -> None:
+        number = self.some(data, kind="ordered")
+        if number is not None:
+            self.count(number, self.processes.pop(number), 1)
+            self.give(ev.SpawnFailed(instance=InstanceId(number), step="exec", error="ENOENT", at=self.sim.now))
+
+    @rule(data=st.data())
+    def becomes_ready(self, data: st.DataObject) -> None:
+        number = self.some(data, kind="starting")
+        if number is not None:
+            self.processes[number].ready = True
+            how = ev.Readiness.ACCEPTING
+            self.give(ev.BecameReady(instance=InstanceId(number), how=how, at=self.sim.now))
+
+    @rule(data=st.data(), code=st.sampled_from([0, 1]))
+    def ends(self, data: st.DataObject, code: int) -> None:
+        number = self.some(data, kind="alive")
+        if number is not None:
+            process = self.processes.pop(number)
+            if not process.killed or process.overdue:
+                self.count(number, process, None if process.overdue else code)
+            self.give(ev.Exited(instance=InstanceId(number), code=code, signal=None, dumped=False, at=self.sim.now))
+
+    @rule(data=st.data())
+    def ends_before_its_exec_is_told(self, data: st.DataObject) -> None:
+        number = next((n for n, one in self.processes.items() if one.killed and one.started_at is None), None)
+        if number is not None:
+            self.count(number, self.processes.pop(number), 1)
+            self.give(ev.SpawnFailed(instance=InstanceId(number), step="exec", error="killed", at=self.sim.now))
+
+    @rule(data=st.data(), how=st.sampled_from([ev.Removal.KILLED, ev.Removal.ASKED]))
+    def removal_succeeds(self, data: st.DataObject, how: ev.Removal) -> None:
+        number = self.some(data, kind="retiring")
+        if number is None:
+            return
+        if how is ev.Removal.KILLED:
+            self.kill(number, how)
+        else:
+            self.processes[number].retire_ordered = False
+            self.give(ev.Removed(instance=InstanceId(number), how=how, connections=0, at=self.sim.now))
+
+    @rule(data=st.data(), why=st.sampled_from([one for one in ev.Refusal if one is not ev.Refusal.GONE]))
+    def removal_is_refused(self, data: st.DataObject, why: ev.Refusal) -> None:
+        number = self.some(data, kind="retiring")
+        if number is not None:
+            self.processes[number].retire_ordered = False
+            self.give(ev.RemovalRefused(instance=InstanceId(number), why=why, at=self.sim.now))
+
+    @rule(works=st.booleans())
+    def publication_is_answered(self, *, works: bool) -> None:
+        if not self.to_publish:
+            return
+        order = self.to_publish.pop(0)
+        if works or order.generation == 0:
+            self.public[order.app] = order.generation
+            self.give(ev.Published(app=order.app, generation=order.generation, at=self.sim.now))
+        else:
+            self.give(ev.PublishFailed(app=order.app, generation=order.generation, error="ENOSPC"))
+
+    @rule(span=st.sampled_from([1, 20 * MILLISECOND, 1 * SECOND, 6 * SECOND, 31 * SECOND, PAUSE]))
+    def time_passes(self, span: int) -> None:
+        end = Instant(self.sim.now + span)
+        for _ in range(2_000):
+            due = self.sim.engine.deadline()
+            if due is None or due > end:
+                break
+            assert due > self.sim.now, "the loop would spin"
+            self.sim.now = due
+            for app in APPS:
+                self.heal_by_age(app)
+            self.carry_out(self.sim.given(ev.Tick()))
+        else:
+            raise AssertionError("more than 2,000 deadlines in one span")
+        self.sim.now = end
+        for app in APPS:
+            self.heal_by_age(app)
+
+    @precondition(lambda self: not self.quiet)
+    @rule(app=st.sampled_from(APPS), verb=st.sampled_from(["start", "stop", "restart", "changed"]))
+    def people_speak(self, app: str, verb: str) -> None:
+        events: dict[str, ev.Event] = {
+            "start": ev.StartRequested(app=app),
+            "stop": ev.StopRequested(app=app),
+            "restart": ev.RestartRequested(app=app),
+            "changed": ev.ProgramChanged(app=app),
+        }
+        self.touched.add(app)
+        self.give(events[verb])
+
+    @precondition(lambda self: not self.quiet)
+    @rule(app=st.sampled_from(APPS), processes=st.sampled_from([None, 1, 2, 4]))
+    def people_scale(self, app: str, processes: int | None) -> None:
+        self.touched.add(app)
+        self.give(ev.ScaleRequested(app=app, processes=processes))
+
+    @precondition(lambda self: not self.quiet)
+    @rule(app=st.sampled_from(APPS), generation=st.integers(1, 4))
+    def somebody_waits(self, app: str, generation: int) -> None:
+        if generation < self.public.get(app, 0) and not any(
+            one.app == app and one.generation == generation for one in self.processes.values()
+        ):
+            self.give(ev.SomebodyWaits(app=app, generation=generation))
+
+    @precondition(lambda self: not self.quiet)
+    @rule(remove=st.booleans(), change=st.sampled_from([Change.IN_PLACE, Change.GENERATION]))
+    def configuration_is_applied(self, *, remove: bool, change: Change) -> None:
+        self.touched.update(APPS)
+        kept = {"blog": self.definitions["blog"]}
+        if not remove:
+            kept["shop"] = self.definitions.get("shop") or Application(
+                name="shop", command=("/bin/app",), socket="/run/shop.sock"
+            )
+        self.definitions = kept
+        self.give(ev.ConfigurationApplied(applications=kept, changes={"blog": change}))
+
+    @precondition(lambda self: not self.quiet)
+    @rule()
+    def the_manager_is_replaced(self) -> None:
+        """A new engine is made from what the keeper knows; orders under way are still answered."""
+        if self.sim.engine.shutting_down:
+            return
+        self.touched.update(one.app for one in self.processes.values() if one.started_at is None or one.killed)
+        living = [
+            LiveInstance(
+                instance=InstanceId(number),
+                app=one.app,
+                generation=one.generation,
+                pid=1000 + number,
+                started_at=Instant(one.started_at),
+                ready_at=Instant(one.started_at) if one.ready else None,
+                asked=one.asked,
+            )
+            for number, one in self.processes.items()
+            if one.started_at is not None and not one.killed
+        ]
+        # The keeper finishes what was ordered before it starts another manager; nobody hears of it.
+        for number in [n for n, one in self.processes.items() if one.started_at is None or one.killed]:
+            del self.processes[number]
+        for order in self.to_publish:
+            self.public[order.app] = order.generation
+        self.to_publish.clear()
+        for one in self.processes.values():
+            one.retire_ordered = False
+        now = self.sim.now
+        published = {name: self.public.get(name, 1) for name in self.definitions}
+        self.sim = Simulation(
+            *self.definitions.values(),
+            living=living,
+            published=published,
+            notes={name: text for name, text in self.sim.notes.items() if name in self.definitions},
+            next_instance=max(self.ever, default=0) + 1,
+            now=now,
+        )
+        self.give(ev.Tick())
+
+    @precondition(lambda self: len(self.ever) > 3 and not self.quiet)
+    @rule()
+    def the_daemon_is_asked_to_end(self) -> None:
+        self.give(ev.ShutdownRequested())
+
+    # ── what holds after any history ─────────────────────────────────────────────────────────────────────────────
+
+    @invariant()
+    def the_books_match_the_world(self) -> None:
+        if not hasattr(self, "sim"):
+            return
+        known = {one.instance for app in self.sim.engine.view(self.sim.now) for one in app.instances}
+        assert known == set(self.processes)
+
+    @invariant()
+    def never_more_published_instances_than_wanted_and_one_replacement(self) -> None:
+        if not hasattr(self, "sim"):
+            return
+        for app in self.sim.engine.view(self.sim.now):
+            if app.state is AppState.STOPPED or any(order.app == app.name for order in self.to_publish):
+                continue  # within milliseconds the old generation is not the published one any more
+            staying = [one for one in app.instances if one.state != "retiring"]
+            published = [one for one in staying if one.generation == app.generation]
+            definition = self.definitions.get(app.name)
+            if definition is None or definition.port is None:
+                assert len(published) <= app.wanted
+                assert len(staying) <= 2 * app.wanted, "more than one generation beside the published one"
+            else:
+                assert len(staying) <= app.wanted + 1
+
+    @invariant()
+    def never_oversleeps(self) -> None:
+        """Where something is missing and nothing is under way, a deadline stands."""
+        if not hasattr(self, "sim") or self.sim.engine.shutting_down or self.to_publish:
+            return
+        for app in self.sim.engine.view(self.sim.now):
+            if app.state in (AppState.STARTING, AppState.BACKOFF) and not app.instances:
+                assert self.sim.engine.deadline() is not None, f"{app.name}: nothing runs and nothing is planned"
+
+    @invariant()
+    def back_off_is_only_after_enough_failures(self) -> None:
+        if not hasattr(self, "sim"):
+            return
+        for app in self.sim.engine.view(self.sim.now):
+            if app.state is AppState.BACKOFF:
+                assert app.restarts >= FAILURES
+                assert app.backoff_until is not None
+
+    @invariant()
+    def a_stopped_app_has_only_retiring_instances(self) -> None:
+        if not hasattr(self, "sim") or self.to_publish:
+            return
+        for app in self.sim.engine.view(self.sim.now):
+            if app.state is AppState.STOPPED:
+                assert all(one.state == "retiring" for one in app.instances)
+
+    def teardown(self) -> None:
+        """Whatever happened: asked to end, and with a keeper that does its work, the daemon ends and leaves nothing."""
+        if not hasattr(self, "sim"):
+            return
+        self.give(ev.ShutdownRequested())
+        for _ in range(500):
+            if self.shutdown is not None:
+                break
+            self.let_everything_go()
+        assert self.shutdown is not None, "the daemon never ended"
+        assert not self.processes
+
+    def let_everything_go(self) -> None:
+        while self.to_publish:
+            order = self.to_publish.pop(0)
+            self.give(ev.Published(app=order.app, generation=order.generation, at=self.sim.now))
+        for number, process in list(self.processes.items()):
+            if process.started_at is None:
+                del self.processes[number]
+                self.give(ev.SpawnFailed(instance=InstanceId(number), step="exec", error="killed", at=self.sim.now))
+            elif process.killed or process.retire_ordered:
+                if not process.killed:
+                    self.kill(number, ev.Removal.KILLED)
+                del self.processes[number]
+                ended = ev.Exited(instance=InstanceId(number), code=None, signal=9, dumped=False, at=self.sim.now)
+                self.give(ended)
+        if self.shutdown is None:
+            self.time_passes(1 * SECOND)
+
+
+TestWorld = World.TestCase
+TestWorld.settings = settings(
+    max_examples=200,
+    stateful_step_count=40,
+    deadline=None,
+    report_multiple_bugs=False,
+    phases=[Phase.generate, Phase.shrink],
+)
