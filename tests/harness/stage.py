@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import select
@@ -80,6 +81,9 @@ class Stage:
     instances: dict[int, Instance] = field(default_factory=dict)
     published: dict[str, int] = field(default_factory=dict)
     metrics: socket.socket | None = None
+    handed_log: Path | None = None
+    pipes: dict[int, list[int]] = field(default_factory=dict)
+    """Read ends that a manager is handed at its beginning; without that, only the one that spawned them reads."""
     deaf: bool = False
     applied: Callable[[int], wire.Applied] | None = None
     next_instance: int = 1
@@ -111,9 +115,10 @@ class Stage:
             self.channel.send(wire.Handed(what="control"), [self._listener.fileno()])
             if self.metrics is not None:
                 self.channel.send(wire.Handed(what="metrics"), [self.metrics.fileno()])
-            for number, instance in self.instances.items():
-                handed = wire.Handed(what="pipes", instance=number)
-                self.channel.send(handed, [instance.stdout, instance.stderr])
+            if self.handed_log is not None:
+                self.hand_log(self.handed_log)
+            for number, descriptors in self.pipes.items():
+                self.channel.send(wire.Handed(what="pipes", instance=number), descriptors)
             self.channel.send(wire.Begun())
         self._thread = threading.Thread(target=self._act, daemon=True)
         self._thread.start()
@@ -137,6 +142,14 @@ class Stage:
         for instance in self.instances.values():
             os.close(instance.stdout)
             os.close(instance.stderr)
+        for descriptor in itertools.chain.from_iterable(self.pipes.values()):
+            os.close(descriptor)
+
+    def hand_log(self, path: Path) -> None:
+        """Open *path* and hand it as the log."""
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self.tell(wire.Handed(what="log"), [number])
+        os.close(number)
 
     def definitions(self) -> wire.Definitions:
         """Return what the manager is told of the configuration."""
