@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import quote
 
 from fcgipm.verbs import ExitCode
@@ -131,7 +131,7 @@ class Client:
         self.timeout = timeout
         self._open = contextlib.ExitStack()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -139,7 +139,7 @@ class Client:
 
     def get(self, verb: str, query: list[tuple[str, str]] | None = None, *, endless: bool = False) -> Answer:
         """Ask for *verb*; *endless*: the body may take any time, as it follows what happens."""
-        pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query or ())
+        pairs = "&".join(f"{name}={quote(value, safe='', errors='surrogateescape')}" for name, value in query or ())
         return self._ask("GET", f"/v1/{verb}" + (f"?{pairs}" if pairs else ""), b"", endless=endless)
 
     def get_path(self, path: str) -> Answer:

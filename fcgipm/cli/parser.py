@@ -38,16 +38,21 @@ def build() -> argparse.ArgumentParser:
         prog="fcgipmctl",
         description="Look at and steer a running fcgipm.",
         parents=[shared],
+        allow_abbrev=False,
         epilog="fcgipmctl COMMAND --help says more.  Exit codes: 0 done, 1 failed, 2 wrong use, 3 (status) something "
         "is not running, 4 no daemon there or not allowed, 5 timed out.",
     )
     parser.add_argument("--version", action="version", version=f"fcgipmctl {__version__}")
     commands = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
     for verb in VERBS.values():
-        _add(
-            commands.add_parser(verb.name, help=verb.summary, description=_sentence(verb.summary), parents=[shared]),
-            verb,
+        command = commands.add_parser(
+            verb.name,
+            help=verb.summary,
+            description=_sentence(verb.summary),
+            parents=[shared],
+            allow_abbrev=False,
         )
+        _add(command, verb)
     return parser
 
 

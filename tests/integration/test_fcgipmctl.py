@@ -292,6 +292,28 @@ def test_a_reader_that_goes_away_ends_it_without_a_word(stage: Stage) -> None:
     assert done.stdout.splitlines()[1] in ("0", "141")
 
 
+def redirected(stage: Stage, redirection: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = f"exec {FCGIPMCTL} -s {stage.control} status {redirection}"
+    return subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, env=environment(**environ)
+    )
+
+
+def test_output_that_cannot_be_written_is_1_and_says_why(stage: Stage) -> None:
+    done = redirected(stage, "> /dev/full")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "fcgipmctl: cannot write the output: no space left on device\n"
+
+
+def test_closed_descriptors_and_poor_locales_do_no_harm(stage: Stage, place: Path) -> None:
+    assert redirected(stage, ">&- 2>&-").returncode == 0
+    strange = redirected(stage, "größe", PYTHONIOENCODING="ascii")
+    assert (strange.returncode, strange.stderr) == (2, "fcgipmctl: unknown application 'gr\\xf6\\xdfe'\n")
+    bytes_of_no_text = redirected(stage, "$'\\xff'")
+    assert bytes_of_no_text.returncode == 2
+    assert bytes_of_no_text.stderr.startswith("fcgipmctl: unknown application ")
+
+
 # ── request, snippet, metrics ────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -47,7 +47,8 @@ def test_arguments_are_as_the_table_of_verbs_says() -> None:
 @pytest.mark.parametrize(
     "line",
     ["", "dance", "stop", "scale blog", "logs a b", "status --timeout 0", "status --timeout soon", "status -x",
-     "snippet nginx --context moon", "apply blog", "status --timeout nan"],
+     "snippet nginx --context moon", "apply blog", "status --timeout nan", "status --js",
+     "--sock /x status"],
 )  # fmt: skip
 def test_wrong_use_ends_with_2(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
