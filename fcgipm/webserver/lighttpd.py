@@ -1,4 +1,4 @@
-"""Configuration for lighttpd (1.4.68 or later), as `fcgipmctl snippet lighttpd` prints it.
+"""Configuration for lighttpd (the tests run 1.4.69), as `fcgipmctl snippet lighttpd` prints it.
 
 For each place of the URI space one condition, the longest prefix first, holding all that applies there: where two
 conditions match, lighttpd takes fastcgi.server from the last one alone.

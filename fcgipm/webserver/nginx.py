@@ -110,7 +110,10 @@ def _remarks(target: Target) -> Iterator[str]:
     if options.debug:
         remarks.append("fastcgi.debug is lighttpd's; here: error_log FILE debug, with a binary built for it")
     if target.authorizes:
-        remarks.append("authorizer: nginx passes on the verdict alone, no Variable- headers and no page of a refusal")
+        remarks.append(
+            "authorizer: of its answer nginx takes the status alone (200, 401 or 403; all else becomes 500), no "
+            "Variable- headers and no page"
+        )
     if target.remote and not options.check_local and any(uri.startswith(".") for uri in options.uri):
         remarks.append(
             "its files are not looked for here: PHP behind it needs cgi.fix_pathinfo=0, else any file can be run as a "
@@ -171,7 +174,10 @@ def _respond_to_prefix(prefix: str, target: Target) -> Iterator[str]:
     yield f"fastcgi_split_path_info {_quote(split, variables=False)};"
     if target.options.document_root is not None:
         yield f"root {_quote(target.options.document_root)};"
-    yield from _pass(target, "$fastcgi_path_info")
+    script = None
+    if isinstance(target.options, Application) and target.options.document_root is None:
+        script = target.options.command[0]  # as CGI has it; programs look there whether they have been replaced
+    yield from _pass(target, "$fastcgi_path_info", script)
 
 
 def _respond_to_extension(target: Target, extension: str, root: str | None) -> Iterator[str]:
@@ -188,11 +194,14 @@ def _respond_to_extension(target: Target, extension: str, root: str | None) -> I
     yield from _pass(target, "$fcgipm_path_info")
 
 
-def _pass(target: Target, path_info: str) -> Iterator[str]:
+def _pass(target: Target, path_info: str, program: str | None = None) -> Iterator[str]:
+    """Yield what a request carries; *program* is its SCRIPT_FILENAME where no document root begins it."""
     options = target.options
     root = _quote(options.docroot) if options.docroot is not None else "$document_root"
     script = root.removesuffix('"') if options.docroot is not None else f'"{root}'
     script += "$fastcgi_script_name" + (path_info if options.broken_scriptfilename else "") + '"'
+    if program is not None and options.docroot is None and "$" not in program:
+        script = _quote(program)
     for name, value in _PARAMS:
         yield f"fastcgi_param {name} {value};"
     yield f"fastcgi_param DOCUMENT_ROOT {root};"

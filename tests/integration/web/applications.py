@@ -36,7 +36,7 @@ int main(void) {
 THREADED_C = r"""
 #include <fcgiapp.h>
 #include <pthread.h>
-#include <stdio.h>
+#include <signal.h>
 #include <unistd.h>
 
 #define THREADS 4
@@ -61,6 +61,7 @@ static void *serve(void *argument) {
 int main(void) {
     pthread_t threads[THREADS];
     FCGX_Init();
+    signal(SIGTERM, SIG_DFL); /* the library's handler would end one thread's accept and leave the others */
     for (int i = 1; i < THREADS; i++) pthread_create(&threads[i], NULL, serve, NULL);
     serve(NULL);
     return 0;

@@ -20,15 +20,18 @@ def www(place: Path) -> Path:
 
 @pytest.fixture
 def server(place: Path, www: Path) -> Iterator[Callable[..., WebServer]]:
-    """Give a function (kind, daemon, *apps) that starts a web server; it is ended afterwards."""
+    """Give a function (kind, daemon, *apps, include="") that starts a web server; it is ended afterwards.
+
+    *include* is the line that includes the snippet, if it is not to be the usual one (lighttpd only).
+    """
     started: list[WebServer] = []
 
-    def start(kind: str, daemon: Daemon, *apps: str) -> WebServer:
+    def start(kind: str, daemon: Daemon, *apps: str, include: str = "") -> WebServer:
         directory = place / f"{kind}{len(started)}"
         directory.mkdir(mode=0o755)
         web = WebServer(kind, directory, www)
         started.append(web)
-        return web.start(daemon, *apps)
+        return web.start(daemon, *apps, include=include)
 
     yield start
     for web in started:

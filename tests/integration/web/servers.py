@@ -76,10 +76,14 @@ class WebServer:
         self.errors = directory / "error.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, daemon: Daemon, *apps: str) -> WebServer:
+    def start(self, daemon: Daemon, *apps: str, include: str = "") -> WebServer:
         """Write the configuration with what `fcgipmctl snippet` says of *apps* (all), start, wait until it listens."""
         program = need(self.kind)
-        command = self._nginx(program, daemon, apps) if self.kind == "nginx" else self._lighttpd(program, daemon, apps)
+        if self.kind == "nginx":
+            command = self._nginx(program, daemon, apps)
+        else:
+            include = include or f'include "{self._snippet(daemon, "fcgipm.conf", "lighttpd", *apps)}"'
+            command = self._lighttpd(program, include)
         with (self.directory / "output").open("ab") as output:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         until(self._listens, what=f"{self.kind} listens")
@@ -174,8 +178,7 @@ class WebServer:
         )
         return [program, "-e", str(self.errors), "-c", str(file)]
 
-    def _lighttpd(self, program: str, daemon: Daemon, apps: tuple[str, ...]) -> list[str]:
-        part = self._snippet(daemon, "fcgipm.conf", "lighttpd", *apps)
+    def _lighttpd(self, program: str, include: str) -> list[str]:
         account = _web_account()
         file = self.directory / "lighttpd.conf"
         uploads = self.directory / "uploads"
@@ -186,6 +189,6 @@ class WebServer:
             (names if account and account[0] != "root" else "")
             + f'server.bind = "{self.socket}"\nserver.document-root = "{self.root}"\n'
             + f'server.upload-dirs = ( "{uploads}" )\n'
-            + f'mimetype.assign = ( "" => "text/plain" )\ninclude "{part}"\n'
+            + f'mimetype.assign = ( "" => "text/plain" )\n{include}\n'
         )
         return [program, "-D", "-f", str(file)]

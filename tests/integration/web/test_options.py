@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from harness.components import need
-from harness.daemon import Daemon
+from harness.daemon import FCGIPMCTL, Daemon
 from integration.web.applications import CGI, app, demo, script
 from integration.web.servers import WebServer
 
@@ -23,11 +24,13 @@ Web = Callable[..., WebServer]
 
 
 def free_port(address: str) -> int:
-    """Return a TCP port that nobody has now."""
+    """Return a TCP port that nobody has now, and that the kernel gives to nobody who does not ask for it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
+    for port in random.sample(range(10_000, 30_000), 100):
+        with socket.socket(family, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+            probe.bind((address, port))
+            return port
+    pytest.skip(f"this machine has no {address}")
 
 
 def wrapper(place: Path, text: str) -> str:
@@ -73,11 +76,7 @@ def deaf() -> Iterator[tuple[int, list[bytes]]]:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "0.0.0.0"])
 def test_an_application_over_tcp(start_daemon: Starter, web: Web, address: str) -> None:
-    try:
-        port = free_port(address)
-    except OSError:
-        pytest.skip(f"this machine has no {address}")
-    site = web(start_daemon(demo("demo", f'address = "{address}"', f"port = {port}")))
+    site = web(start_daemon(demo("demo", f'address = "{address}"', f"port = {free_port(address)}")))
 
     assert site.page("/demo/ping").text == "pong\n"
 
@@ -203,6 +202,16 @@ def test_only_the_applications_that_are_named_are_printed(start_daemon: Starter,
 
     assert site.get("/one/ping").status == 404
     assert site.page("/two/ping").text == "pong\n"
+
+
+@pytest.mark.needs("lighttpd")
+def test_lighttpd_may_ask_for_the_snippet_itself(
+    start_daemon: Starter, server: Callable[..., WebServer], place: Path
+) -> None:
+    daemon = start_daemon(demo())
+    site = server("lighttpd", daemon, include=f'include_shell "{FCGIPMCTL} -s {daemon.control} snippet lighttpd"')
+
+    assert site.page("/demo/ping").text == "pong\n"
 
 
 @pytest.mark.needs("cgi-fcgi")

@@ -79,6 +79,12 @@ def test_the_application_may_see_its_files_elsewhere() -> None:
     assert 'fastcgi_param SCRIPT_FILENAME "/www$fastcgi_script_name";' in body
 
 
+def test_a_program_at_a_prefix_is_told_its_own_name() -> None:
+    assert 'fastcgi_param SCRIPT_FILENAME "/bin/true";' in nginx.snippet([app("a")])
+    rooted = nginx.snippet([app("a", document_root="/srv")])
+    assert 'fastcgi_param SCRIPT_FILENAME "$document_root$fastcgi_script_name";' in rooted
+
+
 def test_times_and_flush_are_carried_over() -> None:
     one = app("a", app_conn_timeout=2 * SECOND + 1, idle_timeout=90 * SECOND, flush=True)
     text, other = nginx.snippet([one]), lighttpd.snippet([one])
