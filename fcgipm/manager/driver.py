@@ -48,16 +48,15 @@ class Driver:
     def step(self, event: events.Event) -> None:
         """Give *event* to the engine, carry out what it commands, and keep its deadline.
 
-        An error of the engine ends the manager, whoever brought the event.
+        An error on the way ends the manager, whoever brought the event: what the engine holds is in doubt then.
         """
         try:
-            commands = self.state.engine.step(event, self.state.now())
+            for command in self.state.engine.step(event, self.state.now()):
+                self._carry_out(command)
+            self._arm()
         except Exception as error:
             self._fail(error)
             raise
-        for command in commands:
-            self._carry_out(command)
-        self._arm()
         self.state.changed.notify()
 
     def note(self, tell: Tell, severity: str) -> None:
