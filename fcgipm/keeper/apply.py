@@ -15,6 +15,7 @@ from fcgipm.keeper.context import Context
 from fcgipm.keeper.handover import definitions_of
 from fcgipm.keeper.listeners import Listener, Listeners
 from fcgipm.keeper.sockets import SocketError
+from fcgipm.linux import memory
 
 if TYPE_CHECKING:
     from fcgipm.keeper.programs import Programs
@@ -83,6 +84,7 @@ class Applier:
             return
         self._commit(plan)
         self._report(request, plan)
+        memory.give_back()
 
     def _make_listeners(self, plan: _Plan) -> None:
         apps = plan.loaded.config.applications

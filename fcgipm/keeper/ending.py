@@ -53,6 +53,7 @@ class Ending:
             if not self._closing:
                 self._context.say("warning", f"signal {signal_name} again: ending at once")
                 self.begin(1)
+                self._due = time.monotonic_ns()
             return
         self._asked = True
         apps = self._context.loaded.config.applications.values()

@@ -15,6 +15,7 @@ from fcgipm import wire
 from fcgipm.config.schema import SECOND
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.launch import Launched, launch
+from fcgipm.linux import memory
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.log import LineSplitter
 
@@ -63,6 +64,8 @@ class Supervisor:
         """Reports since the snapshot."""
         self._unheard: deque[tuple[int, int]] = deque()
         """Reports that were not heard: their number and when they were sent; one entry for many sent together."""
+        self._is_fat = False
+        """Whether a snapshot is being sent."""
         self._ending = False
         self._reading = True
         self.ended_early: Callable[[str], None] = lambda _why: None
@@ -102,6 +105,8 @@ class Supervisor:
         for message, descriptors in handover.handed:
             self.report(message, descriptors)
         self.report(wire.Begun())
+        self._is_fat = True
+        self._flush()
 
     def _plan_next(self, why: str) -> None:
         """Decide when the next manager is started, and say so."""
@@ -182,6 +187,9 @@ class Supervisor:
                 self.replace(f"it cannot be told anything: {error}")
                 return
             self._watch_wire()
+            if self._is_fat and not self._channel.backlog:
+                self._is_fat = False
+                memory.give_back()  # a snapshot of many applications is large, and rare
 
     def _serve_wire(self) -> None:
         self._flush()

@@ -1,0 +1,235 @@
+"""The keeper's sockets: from the first moment as they should be, and nobody else's."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness.daemon import FCGIPM, configuration
+from harness.keeper import SERVE, Rig, listens_blocking, python
+from harness.waiting import until
+
+from fcgipm import wire
+
+Start = Callable[..., Rig]
+
+
+ONE = f"[app.one]\n{python(SERVE)}\n"
+
+
+def refusal(place: Path, apps: str, daemon: str = "") -> str:
+    """Run ``fcgipm start``, which must refuse, and return what it says."""
+    config = place / "refused.toml"
+    config.write_text(configuration(place / "run", apps, daemon))
+    done = subprocess.run(
+        [FCGIPM, "start", "--foreground", str(config)], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.returncode == 1, done
+    return done.stderr
+
+
+def free_port(family: int = socket.AF_INET, address: str = "127.0.0.1") -> int:
+    with socket.socket(family) as sock:
+        sock.bind((address, 0))
+        return int(sock.getsockname()[1])
+
+
+def test_a_socket_is_complete_and_public_before_there_is_any_instance(rig: Start) -> None:
+    keeper = rig(f"{ONE}socket-mode = '0604'\nlisten-queue-depth = 7\n")
+    puppet = keeper.puppet()
+
+    found = keeper.socket("one").stat()
+
+    assert stat.S_ISSOCK(found.st_mode)
+    assert stat.S_IMODE(found.st_mode) == 0o604
+    assert found.st_nlink == 2
+    (fact,) = puppet.snapshot.listeners
+    assert (fact.generation, fact.published, fact.address) == (1, True, f"unix:{keeper.socket('one')}")
+    assert fact.bound == str(keeper.runtime / "private" / "one.1")
+    assert stat.S_IMODE((keeper.runtime / "private").stat().st_mode) == 0o700
+    assert stat.S_IMODE(keeper.runtime.stat().st_mode) == 0o711
+    assert stat.S_IMODE((keeper.runtime / "control.sock").stat().st_mode) == 0o666
+    assert listens_blocking(keeper.pid, fact.bound) == [True]
+    assert ("control", None) in puppet.handed
+    assert ("log", None) in puppet.handed
+
+
+@pytest.mark.root
+def test_owner_and_group_are_those_of_the_configuration(rig: Start) -> None:
+    keeper = rig(f"{ONE}socket-owner = '#4711'\nsocket-group = '#4712'\n")
+    keeper.puppet()
+
+    found = keeper.socket("one").stat()
+
+    assert (found.st_uid, found.st_gid) == (4711, 4712)
+
+
+def test_a_visitor_is_served_through_the_public_path(rig: Start) -> None:
+    keeper = rig(ONE)
+    puppet = keeper.puppet()
+
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(str(keeper.socket("one")))  # before there is an instance: it waits
+        puppet.spawn("one", 1)
+        visitor.sendall(b"x")
+        visitor.settimeout(10)
+        assert visitor.recv(1) == b""
+
+
+def test_nothing_is_left_of_sockets_and_directories_at_the_end(rig: Start, place: Path) -> None:
+    elsewhere = place / "elsewhere"
+    elsewhere.mkdir()
+    keeper = rig(f"{ONE}[app.two]\n{python(SERVE)}\nsocket = '{elsewhere}/two.sock'\n")
+    keeper.puppet()
+    assert (elsewhere / "two.sock").exists()
+
+    keeper.stop()
+
+    assert not keeper.runtime.exists()
+    assert os.listdir(elsewhere) == []
+
+
+def test_a_public_path_that_is_somebody_elses_by_now_is_left_alone_at_the_end(rig: Start) -> None:
+    keeper = rig(ONE)
+    keeper.puppet()
+    keeper.socket("one").unlink()
+    keeper.logged("linked again")
+    other = keeper.runtime / "other"
+    other.write_text("mine")
+    other.rename(keeper.socket("one"))
+    keeper.logged("replaced by somebody else")
+
+    keeper.stop()
+
+    assert keeper.socket("one").read_text() == "mine"
+
+
+def test_a_deleted_or_renamed_path_is_linked_again(rig: Start) -> None:
+    keeper = rig(ONE)
+    puppet = keeper.puppet()
+    before = keeper.socket("one").stat().st_ino
+
+    keeper.socket("one").unlink()
+    until(keeper.socket("one").exists)
+    keeper.socket("one").rename(keeper.runtime / "moved")
+    until(keeper.socket("one").exists)
+
+    assert keeper.socket("one").stat().st_ino == before
+    assert puppet.expect(wire.Told).topic == "socket-restored"
+
+
+def test_a_living_socket_of_somebody_else_is_refused_with_its_pid(place: Path) -> None:
+    (place / "run").mkdir(mode=0o711)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(place / "run" / "one.sock"))
+        other.listen()
+
+        said = refusal(place, ONE)
+
+        assert f"pid {os.getpid()} " in said
+        assert str(place / "run" / "one.sock") in said
+        assert (place / "run" / "one.sock").exists()
+    (place / "run" / "one.sock").unlink()
+
+
+def test_a_dead_socket_is_replaced(rig: Start, place: Path) -> None:
+    (place / "run").mkdir(mode=0o711)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(place / "run" / "one.sock"))
+        other.listen()
+    keeper = rig(ONE)
+    keeper.puppet().spawn("one", 1)
+
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(str(keeper.socket("one")))
+
+
+def test_what_is_not_a_socket_is_refused_and_left_alone(place: Path) -> None:
+    (place / "run").mkdir(mode=0o711)
+    (place / "run" / "one.sock").write_text("a file")
+
+    assert "not a socket" in refusal(place, ONE)
+    assert (place / "run" / "one.sock").read_text() == "a file"
+
+
+def test_all_refused_sockets_are_told_together(place: Path) -> None:
+    (place / "run").mkdir(mode=0o711)
+    for name in ("one", "two"):
+        (place / "run" / f"{name}.sock").write_text("a file")
+
+    said = refusal(place, f"{ONE}[app.two]\n{python(SERVE)}\n")
+
+    assert "the socket of one" in said
+    assert "the socket of two" in said
+
+
+def test_a_second_daemon_in_the_same_directory_names_the_first(rig: Start, place: Path) -> None:
+    keeper = rig(ONE)
+    keeper.puppet()
+
+    assert f"already running in {keeper.runtime}: pid {keeper.pid}\n" in refusal(place, ONE)
+    assert keeper.socket("one").exists()
+
+
+def test_a_runtime_directory_that_others_may_write_is_refused(place: Path) -> None:
+    (place / "run").mkdir()
+    (place / "run").chmod(0o777)
+
+    assert "lets others write" in refusal(place, ONE)
+
+
+@pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_tcp_is_bound_on_both_families(rig: Start, family: int, address: str) -> None:
+    try:
+        port = free_port(family, address)
+    except OSError as error:
+        pytest.skip(f"no {address} here: {error}")
+    keeper = rig(f"[app.one]\n{python(SERVE)}\nport = {port}\naddress = '{address}'\n")
+    puppet = keeper.puppet()
+    (fact,) = puppet.snapshot.listeners
+    host = f"[{address}]" if ":" in address else address
+    assert fact.address == f"tcp:{host}:{port}"
+
+    puppet.spawn("one", 1)
+    with socket.socket(family) as visitor:
+        visitor.settimeout(10)
+        visitor.connect((address, port))
+        visitor.sendall(b"x")
+        assert visitor.recv(1) == b""
+
+
+def test_a_taken_port_is_refused_with_the_pid_of_who_has_it(place: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+
+        assert f"pid {os.getpid()} " in refusal(place, f"[app.one]\n{python(SERVE)}\nport = {port}\n")
+
+
+def test_a_metrics_address_that_was_written_and_is_taken_is_an_error(place: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+
+        said = refusal(place, ONE, f'metrics-listen = "127.0.0.1:{port}"')
+
+        assert "metrics-listen" in said
+        assert f"pid {os.getpid()} " in said
+
+
+def test_metrics_may_listen_on_a_unix_socket(rig: Start, place: Path) -> None:
+    keeper = rig(ONE, daemon=f'metrics-listen = "unix:{place}/m.sock"')
+    puppet = keeper.puppet()
+
+    assert ("metrics", None) in puppet.handed
+    assert stat.S_IMODE((place / "m.sock").stat().st_mode) == 0o666
+
+    keeper.stop()
+    assert sorted(os.listdir(place)) == ["apps.toml", "log", "meet"]
