@@ -19,3 +19,8 @@ def rollup(pid: int, field: str) -> float:
     """Return a field of smaps_rollup, such as Pss or Rss, in KiB."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return sum(float(size) for size in re.findall(rf"^{field}:\s+(\d+) kB", text, re.MULTILINE))
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of *pid*."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
