@@ -10,6 +10,7 @@ from typing import Final
 
 from fcgipm.config.schema import MILLISECOND
 from fcgipm.keeper import session
+from fcgipm.keeper.borrowed import as_owner
 from fcgipm.linux import procfs
 from fcgipm.linux.sock_diag import Diag, Endpoint
 
@@ -117,6 +118,14 @@ def look(pid: int, endpoint: Endpoint, among: Sequence[procfs.Stat] | None = Non
     processes = [process.pid for process in members if _lives(process)]
     if not processes:
         return Look.GONE
+    seen = _look_at_all(processes, endpoint)
+    if seen is Look.UNKNOWN:
+        told = as_owner(pid, lambda: str(_look_at_all(processes, endpoint).value))
+        return seen if told is None else Look(told)
+    return seen
+
+
+def _look_at_all(processes: list[int], endpoint: Endpoint) -> Look:
     seen = [_look_at_process(process, endpoint) for process in processes]
     if Look.ACCEPTING in seen:
         return Look.ACCEPTING

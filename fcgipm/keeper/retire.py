@@ -19,7 +19,7 @@ from typing import Final, Self
 from fcgipm.config.schema import MILLISECOND
 from fcgipm.keeper import session
 from fcgipm.keeper.session import Process
-from fcgipm.keeper.use import Use, sockets_of, use_of
+from fcgipm.keeper.use import Use, connections_of, use_of
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import procfs
 from fcgipm.linux.sock_diag import Diag, Endpoint
@@ -68,18 +68,18 @@ def try_removal(
     with Diag() as diag, _Frozen(leader) as frozen:
         if not frozen.freeze():
             return Result.GONE if pidfds.has_ended(leader.pidfd) else Result.UNSTOPPABLE
-        use = use_of(frozen.pids(), endpoint, diag)
+        use = use_of(leader.pid, frozen.pids(), endpoint, diag)
         if use is Use.BUSY:
             return Result.BUSY
         queue = None if published else diag.queue(endpoint)
         waiting = queue is not None and queue.waiting > 0
         if waiting and last:
             return Result.QUEUE
+        if use is Use.HIDDEN and (published or asked or waiting or diag.accepted(endpoint)):
+            return Result.BUSY  # what cannot be seen is taken for a visitor
         if not published and not asked and not waiting:
             frozen.send(stop_signal)
             return Result.ASKED
-        if use is Use.HIDDEN:
-            return Result.BUSY  # what cannot be seen is taken for a visitor
         frozen.kill()
         return Result.KILLED
 
@@ -89,22 +89,11 @@ def cut(leader: Process, endpoint: Endpoint) -> int:
     with _Frozen(leader) as frozen:
         frozen.freeze()  # if it cannot be, what runs is killed all the same
         try:
-            with Diag() as diag:
-                accepted = diag.accepted(endpoint)
-            connections = len(accepted.intersection(sockets_of(frozen.pids())[0]))
+            connections = connections_of(leader.pid, frozen.pids(), endpoint)
         except OSError:
             connections = 0
         frozen.kill()
         return connections
-
-
-def thaw(leader: Process) -> None:
-    """Let everything that belongs to the instance go on, whoever stopped it."""
-    for stat in session.members(leader.pid):
-        member = _hold(stat)
-        if member is not None:
-            member.send(signal.SIGCONT)
-            os.close(member.pidfd)
 
 
 @dataclass(slots=True)

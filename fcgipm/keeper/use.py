@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterable
 
+from fcgipm.keeper.borrowed import as_owner
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import procfs
 from fcgipm.linux.sock_diag import Diag, Endpoint, is_from
@@ -15,23 +16,54 @@ from fcgipm.linux.sock_diag import Diag, Endpoint, is_from
 class Use(enum.Enum):
     """Whether an instance serves anybody."""
 
-    IDLE = enum.auto()
-    BUSY = enum.auto()
-    HIDDEN = enum.auto()
-    """Some of its descriptors cannot be looked at, and nobody is seen who is connected."""
+    IDLE = "idle"
+    BUSY = "busy"
+    HIDDEN = "hidden"
+    """Some of its descriptors cannot be looked at."""
 
 
-def use_of(pids: Iterable[int], endpoint: Endpoint, diag: Diag) -> Use:
-    """Judge processes that stand still.  The kernel is asked after they stopped, the descriptors are read after that.
+def use_of(leader: int, pids: Iterable[int], endpoint: Endpoint, diag: Diag) -> Use:
+    """Judge the processes *pids* of the instance *leader*, which stand still.
 
     Raises OSError where /proc or the kernel's socket tables cannot be read.
     """
+    pids = tuple(pids)
+    use = _judge(pids, endpoint, diag)
+    if use is Use.HIDDEN:
+        told = as_owner(leader, lambda: str(_judge_alone(pids, endpoint).value))
+        return use if told is None else Use(told)
+    return use
+
+
+def connections_of(leader: int, pids: Iterable[int], endpoint: Endpoint) -> int:
+    """Return how many accepted connections of *endpoint* the processes *pids* hold, as far as can be seen."""
+    pids = tuple(pids)
+    count, hidden = _count(pids, endpoint)
+    if hidden:
+        told = as_owner(leader, lambda: str(_count(pids, endpoint)[0]))
+        return count if told is None else max(count, int(told))
+    return count
+
+
+def _count(pids: Iterable[int], endpoint: Endpoint) -> tuple[int, bool]:
+    held, hidden = sockets_of(pids)
+    with Diag() as diag:
+        return len(diag.accepted(endpoint).intersection(held)), hidden
+
+
+def _judge_alone(pids: Iterable[int], endpoint: Endpoint) -> Use:
+    with Diag() as diag:  # the keeper's own is shared with it, and so would be the answers
+        return _judge(pids, endpoint, diag)
+
+
+def _judge(pids: Iterable[int], endpoint: Endpoint, diag: Diag) -> Use:
+    # In this order: the processes stand still, the kernel is asked, the descriptors are read.
     accepted = diag.accepted(endpoint)
     held, hidden = sockets_of(pids)
     if not accepted.isdisjoint(held):
         return Use.BUSY
     if hidden:
-        return Use.BUSY if accepted else Use.HIDDEN
+        return Use.HIDDEN
     # A dump can miss what moves in the kernel's tables, and never has clients of another network namespace.
     held.pop(endpoint.inode, None)
     uses = {_use_of_socket(inode, holder, endpoint, diag) for inode, holder in held.items()}

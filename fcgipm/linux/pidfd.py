@@ -43,14 +43,9 @@ def send(pidfd: int, number: int) -> bool:
 
 def has_ended(pidfd: int) -> bool:
     """Return whether the process has ended (it may still be waited for)."""
-    return wait_end(pidfd, 0)
-
-
-def wait_end(pidfd: int, milliseconds: int) -> bool:
-    """Wait at most *milliseconds* for the end of the process; return whether it has ended."""
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
-    return bool(poller.poll(milliseconds))
+    return bool(poller.poll(0))
 
 
 def reap(pidfd: int, *, block: bool = False) -> Ended | None:

@@ -56,6 +56,16 @@ def status_bits(*names: bytes) -> int:
     return bits
 
 
+def owner(pid: int) -> tuple[int, int]:
+    """Return the real uid and gid of process *pid*."""
+    ids = {}
+    for line in read(f"/proc/{pid}/status").split(b"\n"):
+        name, _, value = line.partition(b":")
+        if name in {b"Uid", b"Gid"}:
+            ids[name] = int(value.split()[0])
+    return ids[b"Uid"], ids[b"Gid"]
+
+
 def pids() -> list[int]:
     """Return the numbers of all processes that can be seen."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]

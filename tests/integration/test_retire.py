@@ -5,13 +5,18 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from harness.components import absent
 from harness.instances import Instance, Stage, identity, read_line, recipe
+from harness.load import ROOT
 from harness.programs import VFORK, WAITERS, compiled, waiting
 from harness.waiting import ended, until
 
@@ -258,15 +263,6 @@ def test_whatever_goes_wrong_it_goes_on(stage: Stage, monkeypatch: pytest.Monkey
     stage.wait_for(instance, Look.ACCEPTING)
 
 
-def test_thaw(stage: Stage) -> None:
-    instance = stage.start_ready(recipe(*waiting(WAITERS["a child"])))
-    for process in session.members(instance.pid):
-        os.kill(process.pid, signal.SIGSTOP)
-    until(lambda: {process.state for process in session.members(instance.pid)} == {"T"})
-    retire.thaw(instance.process)
-    until(lambda: none_stopped(instance))
-
-
 def test_nothing_is_left_open(stage: Stage) -> None:
     before = sorted(os.listdir("/proc/self/fd"))
     for code in ("s.accept()", "c, _ = s.accept(); said(); c.recv(1)"):
@@ -333,6 +329,59 @@ def test_what_cannot_be_looked_at_is_busy(unix: Stage) -> None:
     assert in_child(lambda: attempt(unix, instance).value) == "busy"
     assert in_child(lambda: attempt(unix, instance, published=False).value) == "asked"
     assert unix.reap(instance)[0].signal == signal.SIGTERM
+
+
+WITHOUT_PTRACE = """
+import os, signal, sys
+from pathlib import Path
+from harness.instances import Stage, identity, read_line, recipe
+from harness.programs import waiting
+from fcgipm.keeper.readiness import Look
+from fcgipm.keeper.retire import cut, try_removal
+
+def attempt():
+    return try_removal(
+        instance.process, stage.endpoint, published=True, last=False, asked=False, stop_signal=signal.SIGTERM
+    ).value
+
+with Stage.unix(Path(sys.argv[1])) as stage:
+    code = "c, _ = s.accept(); said(); c.recv(1); c.close(); s.accept()"
+    for end in (attempt, lambda: cut(instance.process, stage.endpoint)):
+        instance = stage.start(recipe(*waiting(code), become=identity(33), owner=33))
+        stage.wait_for(instance, Look.ACCEPTING)
+        try:
+            os.readlink(f"/proc/{instance.pid}/fd/0")
+        except PermissionError:
+            print("refused")
+        with stage.connect():
+            read_line(instance.stdout)
+            print(stage.look(instance).value, attempt())
+            if end is not attempt:
+                print(end())
+        if end is attempt:
+            stage.wait_for(instance, Look.ACCEPTING)
+            print(end())
+        stage.reap(instance)
+"""
+
+
+@pytest.mark.root
+def test_root_without_the_right_to_trace(place: Path) -> None:
+    """As in a container by default: the instance's own user is asked."""
+    drop = shutil.which("setpriv")
+    if drop is None:
+        absent("setpriv is not installed")
+    command = [drop, "--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace", sys.executable, "-c", WITHOUT_PTRACE]
+    done = subprocess.run(
+        [*command, str(place / "s")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))},
+    )
+    assert done.stderr == ""
+    assert done.stdout.split() == ["refused", "serving", "busy", "killed", "refused", "serving", "busy", "1"]
 
 
 def in_child(answer: Callable[[], str]) -> str:
