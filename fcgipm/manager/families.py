@@ -39,7 +39,7 @@ class Family:
 
 PREFIX: Final = "fcgipm_"
 
-BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+BUCKETS: Final = (0.005, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Upper bounds of the start-up histogram in seconds: a C program is ready in 5 ms, a large framework in 10 s."""
 
 APP_STATES: Final = tuple(state.value for state in AppState)

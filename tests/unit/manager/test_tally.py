@@ -61,7 +61,7 @@ def test_the_time_to_become_ready_is_put_into_a_bucket(tally: Tally) -> None:
     tally.note(tell(Topic.INSTANCE_STARTED, "initial"))
     tally.note_report(wire.BecameReady(instance=1, how="accepting", at=1_030_000_000))
     buckets = dict(tally.app("blog").startup.cumulative())
-    assert buckets["0.025"] == 0
+    assert buckets["0.02"] == 0
     assert buckets["0.05"] == buckets["+Inf"] == 1
     assert tally.app("blog").startup.sum == pytest.approx(0.03)
 
@@ -71,7 +71,7 @@ def test_a_bound_belongs_to_its_bucket() -> None:
     for seconds in (0.005, 0.0050001, 31.0):
         histogram.add(seconds)
     found = dict(histogram.cumulative())
-    assert (found["0.005"], found["0.01"], found["30.0"], found["+Inf"]) == (1, 2, 2, 3)
+    assert (found["0.005"], found["0.02"], found["30.0"], found["+Inf"]) == (1, 2, 2, 3)
 
 
 def test_cut_connections_and_dropped_output_go_to_the_instances_application(tally: Tally) -> None:
