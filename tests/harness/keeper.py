@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fcgipm import wire
-from fcgipm.cli.start import StartError
 from fcgipm.config.load import load
-from fcgipm.keeper.loop import run
+from fcgipm.keeper.loop import StartError, run
 from harness.waiting import ended, readable, until
 
 PUPPET = str(Path(__file__).with_name("puppet.py"))
@@ -64,7 +63,7 @@ class Puppet:
         for order in orders:
             self.channel.send(order)
             while self.channel.backlog:
-                until(lambda: self._pump() or not self.channel.backlog)
+                self._pump()
 
     def expect(self, kind: type[Message], *, within: float = 10, **fields: object) -> Message:
         """Return the next report of *kind* with these *fields*; others stay to be expected."""

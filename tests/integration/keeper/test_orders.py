@@ -9,9 +9,10 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
-from harness.keeper import SERVE, Rig, listens_blocking, python
+from harness.keeper import SERVE, Puppet, Rig, listens_blocking, python
 from harness.waiting import ended, until
 
 from fcgipm import wire
@@ -31,7 +32,7 @@ def visit(path: Path) -> socket.socket:
 
 
 def test_the_list_of_orders_is_closed() -> None:
-    names = {kind.__name__ for kind in wire.Order.__args__}  # type: ignore[attr-defined]
+    names = {kind.__name__ for kind in get_args(wire.Order)}
 
     assert names == {"Spawn", "Retire", "Publish", "Apply", "Note", "ReopenLogs", "Shutdown", "Heard"}
 
@@ -88,9 +89,9 @@ def test_a_busy_instance_is_spared_and_cut_only_on_demand(rig: Start) -> None:
         assert visitor.recv(1) == b""
 
 
-def _is_refused(puppet: object, number: int) -> bool:
-    puppet.order(wire.Retire(instance=number, cut=False))  # type: ignore[attr-defined]
-    return bool(puppet.expect(wire.RemovalRefused).why == "busy")  # type: ignore[attr-defined]
+def _is_refused(puppet: Puppet, number: int) -> bool:
+    puppet.order(wire.Retire(instance=number, cut=False))
+    return puppet.expect(wire.RemovalRefused).why == "busy"
 
 
 @pytest.mark.parametrize(

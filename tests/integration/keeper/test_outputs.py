@@ -1,0 +1,55 @@
+"""An instance whose output nobody reads is not blocked for long."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.keeper import Rig, python
+from harness.waiting import until
+
+from fcgipm import wire
+
+CHATTY = """
+import os, sys
+count = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o666)
+for number in range(40):
+    os.write(1, b"x" * 3999 + b"\\n")
+    os.pwrite(count, b"%d" % number, 0)
+import socket
+socket.socket(fileno=0).accept()
+"""
+
+
+def test_output_that_nobody_reads_is_drained_and_counted(rig: Callable[..., Rig], place: Path) -> None:
+    (place / "made").mkdir()
+    (place / "made").chmod(0o777)
+    count = place / "made" / "count"
+    keeper = rig(f"[app.one]\n{python(CHATTY, str(count))}\nready-timeout = '20s'\n")
+    puppet = keeper.puppet()
+    puppet.order(wire.Spawn(instance=1, app="one", generation=1))
+    puppet.expect(wire.Spawned)
+    until(lambda: count.exists() and count.read_text() == "15")  # 16 pages: the pipe takes no more
+
+    drained = puppet.expect(wire.Drained, within=10)
+    until(lambda: count.read_text() == "39")
+    puppet.order(wire.Heard(count=puppet.heard))
+
+    total = drained.bytes + puppet.expect(wire.Drained).bytes
+    assert total % 1000 == 0
+    assert total > 16 * 4000
+    assert os.read(puppet.descriptors[1][0], 4000)[:1] in {b"x", b"\n"}  # and the rest is the manager's again
+
+
+def test_output_that_is_read_is_left_alone(rig: Callable[..., Rig], place: Path) -> None:
+    code = (
+        "import os\nfor _ in range(40):\n    os.write(1, b'x' * 4000)\nimport socket\nsocket.socket(fileno=0).accept()"
+    )
+    puppet = rig(f"[app.one]\n{python(code)}\n").puppet()
+    puppet.order(wire.Spawn(instance=1, app="one", generation=1))
+    puppet.expect(wire.Spawned)
+    stdout = puppet.descriptors[1][0]
+    os.set_blocking(stdout, True)
+
+    assert sum(len(os.read(stdout, 4000)) for _ in range(40)) == 160_000
