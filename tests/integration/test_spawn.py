@@ -10,16 +10,17 @@ import signal
 import socket
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.components import need
+from harness.components import absent, need
 from harness.instances import Stage, identity, python, read_line, recipe
 
 from fcgipm.keeper import spawn
-from fcgipm.keeper.recipe import LIMITS, Limit
+from fcgipm.keeper.recipe import LIMITS, Limit, wrapper_arguments
 from fcgipm.keeper.spawn import SpawnError
 from fcgipm.linux import pidfd
 
@@ -95,35 +96,25 @@ def test_nothing_inheritable_leaks(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("low", [0, 1, 2, 3])
-def test_listener_may_have_any_descriptor(stage: Stage, low: int) -> None:
+def test_listener_may_have_any_descriptor(stage: Stage, place: Path, low: int) -> None:
     """A keeper that was started with closed standard descriptors has its sockets and pipes there."""
-    saved = os.dup(low) if low < 3 else None
-    in_the_way = saved is None and _is_open(low)
-    if in_the_way:
-        pytest.skip("the descriptor is in use by the test runner")
-    try:
-        os.dup2(stage.listener.fileno(), low)
-        starting = spawn.begin(recipe(*python(PROBE)), low)
-    finally:
-        if saved is None:
-            os.close(low)
-        else:
-            os.dup2(saved, low)
-            os.close(saved)
-    spawn.finish(starting)
-    seen = json.loads(read_line(starting.stdout_fd))
-    pidfd.reap(starting.pidfd, block=True)
-    for number in (starting.stdout_fd, starting.stderr_fd, starting.pidfd):
-        os.close(number)
+    found = place / "found"
+    keeper = os.fork()
+    if keeper == 0:
+        try:
+            os.dup2(stage.listener.fileno(), low)
+            os.closerange(low + 1, 100)
+            os.closerange(0, low)
+            starting = spawn.begin(recipe(*python(PROBE)), low)
+            spawn.finish(starting)
+            found.write_bytes(read_line(starting.stdout_fd))
+            pidfd.reap(starting.pidfd, block=True)
+        finally:
+            os._exit(0)
+    os.waitpid(keeper, 0)
+    seen = json.loads(found.read_bytes())
     assert seen["zero"] == stage.endpoint.inode
-
-
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
+    assert sorted(seen["descriptors"]) == ["0", "1", "2"]
 
 
 def test_signals_are_default_but_pipe(stage: Stage) -> None:
@@ -307,6 +298,36 @@ def test_wrapper_runs_as_web_user_in_the_programs_directory(stage: Stage, place:
     what = recipe(str(wrapper), "blog", "blog", "app", become=identity(33), directory=str(locked), directory_first=True)
     _, stdout, _ = stage.reap(stage.start(what))
     assert stdout.decode().splitlines()[:2] == ["33", "blog blog app"]
+
+
+@pytest.mark.root
+@pytest.mark.needs("suexec")
+def test_real_suexec(stage: Stage) -> None:
+    """It takes names and the program's own name, in the program's directory, below its document root."""
+    suexec = need("suexec")
+    configuration = Path("/etc/apache2/suexec/www-data")
+    if not configuration.exists():
+        absent("suexec is not configured for www-data")
+    root = configuration.read_text().splitlines()[0]
+    nobody = identity(65534)
+    with tempfile.TemporaryDirectory(dir=root) as name:
+        directory = Path(name)
+        program = directory / "app"
+        program.write_text("#!/bin/sh\nid -un; readlink /proc/$$/fd/0; /bin/pwd; echo $HTTP_OWN$OWN; echo here >&2\n")
+        for path, mode in ((directory, 0o755), (program, 0o755)):
+            os.chown(path, nobody.uid, nobody.gid)
+            path.chmod(mode)
+        what = recipe(
+            *wrapper_arguments(suexec, (str(program),), nobody),
+            become=identity(33),
+            owner=nobody.uid,
+            directory=name,
+            directory_first=True,
+            environment={"HTTP_OWN": "passes", "OWN": "does not"},
+        )
+        ended, stdout, stderr = stage.reap(stage.start(what))
+    assert (ended.code, stderr) == (0, b"here\n")
+    assert stdout.decode().splitlines() == ["nobody", f"socket:[{stage.endpoint.inode}]", name, "passes"]
 
 
 def test_rate_is_bounded(stage: Stage) -> None:
