@@ -11,17 +11,14 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Self, TypeVar
+from typing import Final
+
+from fcgipm.linux.netlink import DUMP, DiagError, Netlink
 
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
-_NLM_F_REQUEST: Final = 1
-_NLM_F_DUMP: Final = 0x300
-_NLM_F_DUMP_INTR: Final = 0x10
-_NLMSG_ERROR: Final = 2
-_NLMSG_DONE: Final = 3
 
 _SHOW_NAME: Final = 1
 _SHOW_FILE: Final = 2
@@ -36,7 +33,6 @@ _LISTEN: Final = 10
 # process holds it: the client may be gone, the instance is still at work.
 _HELD: Final = sum(1 << state for state in (_ESTABLISHED, 4, 5, 8, 9, 11))
 
-_HEADER: Final = struct.Struct("=IHHII")
 _UNIX_REQUEST: Final = struct.Struct("=BBHIIIII")
 _UNIX_MESSAGE: Final = struct.Struct("=BBBBIII")
 _INET_REQUEST: Final = struct.Struct("=BBBBI48x")
@@ -44,18 +40,6 @@ _INET_MESSAGE: Final = struct.Struct("=BBBB HH16s16s12x IIIII".replace(" ", ""))
 _ATTRIBUTE: Final = struct.Struct("=HH")
 _PAIR: Final = struct.Struct("=II")
 _ANY_COOKIE: Final = 0xFFFFFFFF
-
-_BUFFER: Final = 256 * 1024
-"""The kernel makes the pieces of a dump as large as the reader's buffer, up to 32 KiB; 8 KiB pieces lose entries."""
-_ATTEMPTS: Final = 10
-_TIMEOUT: Final = 5
-"""Seconds; the kernel answers at once or something is badly wrong."""
-
-_Row = TypeVar("_Row")
-
-
-class DiagError(OSError):
-    """The kernel gave no complete answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,23 +111,11 @@ def endpoint_named(text: str) -> Endpoint:
     return Endpoint(0, text.removeprefix("unix:"), None, socket.AF_UNIX)
 
 
-class Diag:
+class Diag(Netlink):
     """One netlink socket.  Every method raises OSError where the kernel does not answer completely."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
-        self._socket.settimeout(_TIMEOUT)
-        self._sequence = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the netlink socket."""
-        self._socket.close()
+        super().__init__(_NETLINK_SOCK_DIAG)
 
     def queues(self, endpoints: Iterable[Endpoint]) -> dict[Endpoint, Queue]:
         """Return the queue of each listener that exists; one dump for each address family among *endpoints*."""
@@ -194,7 +166,7 @@ class Diag:
             socket.AF_UNIX, 0, 0, 0xFFFFFFFF, inode, _SHOW_NAME | _SHOW_QUEUE, _ANY_COOKIE, _ANY_COOKIE
         )
         try:
-            for row in self._ask(request, 0, _unix_row):
+            for row in self.ask(_SOCK_DIAG_BY_FAMILY, request, 0, _unix_row):
                 return row
         except FileNotFoundError:
             pass
@@ -202,12 +174,13 @@ class Diag:
 
     def unix(self, states: int, show: int = _SHOW_NAME | _SHOW_QUEUE) -> list[UnixRow]:
         """Return the Unix sockets in *states* (bits)."""
-        return self._ask(_UNIX_REQUEST.pack(socket.AF_UNIX, 0, 0, states, 0, show, 0, 0), _NLM_F_DUMP, _unix_row)
+        request = _UNIX_REQUEST.pack(socket.AF_UNIX, 0, 0, states, 0, show, 0, 0)
+        return self.ask(_SOCK_DIAG_BY_FAMILY, request, DUMP, _unix_row)
 
     def tcp(self, family: int, states: int) -> list[TcpRow]:
         """Return the TCP sockets of *family* in *states* (bits)."""
         request = _INET_REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, states)
-        return self._ask(request, _NLM_F_DUMP, _tcp_row)
+        return self.ask(_SOCK_DIAG_BY_FAMILY, request, DUMP, _tcp_row)
 
     def tcp_held(self) -> dict[int, TcpRow]:
         """Return all TCP connections that a process holds, by inode."""
@@ -236,46 +209,6 @@ class Diag:
                     # A listener of this very address goes before one of every address.
                     found[min(owners, key=lambda owner: owner.address != connection.address)].append(connection.inode)
         return found
-
-    def _ask(self, request: bytes, flags: int, parse: Callable[[bytes], _Row]) -> list[_Row]:
-        for _ in range(_ATTEMPTS):
-            answer = self._ask_once(request, flags, parse)
-            if answer is not None:
-                return answer
-        raise DiagError(errno.EAGAIN, "the kernel's socket tables changed during every dump")
-
-    def _ask_once(self, request: bytes, flags: int, parse: Callable[[bytes], _Row]) -> list[_Row] | None:
-        """Return the rows of one answer; None where the kernel says that it is not consistent."""
-        self._sequence += 1
-        length = _HEADER.size + len(request)
-        header = _HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST | flags, self._sequence, 0)
-        self._socket.send(header + request)
-        rows: list[_Row] = []
-        complete = True
-        while True:
-            piece, _, message_flags, _ = self._socket.recvmsg(_BUFFER)
-            if message_flags & socket.MSG_TRUNC:
-                raise DiagError(errno.EMSGSIZE, "a piece of the kernel's answer does not fit")
-            for kind, flag_bits, body in self._messages(piece):
-                complete = complete and not flag_bits & _NLM_F_DUMP_INTR
-                if kind == _SOCK_DIAG_BY_FAMILY:
-                    rows.append(parse(body))
-                elif kind == _NLMSG_DONE:
-                    return rows if complete else None
-                elif kind == _NLMSG_ERROR:
-                    _raise(struct.unpack_from("=i", body)[0])
-            if not flags:
-                return rows
-
-    def _messages(self, piece: bytes) -> Iterator[tuple[int, int, bytes]]:
-        offset = 0
-        while offset + _HEADER.size <= len(piece):
-            length, kind, flags, sequence, _ = _HEADER.unpack_from(piece, offset)
-            if length < _HEADER.size:
-                raise DiagError(errno.EBADMSG, "the kernel's answer is malformed")
-            if sequence == self._sequence:  # else a late answer to a question that was given up
-                yield kind, flags, piece[offset + _HEADER.size : offset + length]
-            offset += (length + 3) & ~3
 
 
 def is_from(connection: TcpRow, endpoint: Endpoint) -> bool:
@@ -327,9 +260,3 @@ def _tcp_row(body: bytes) -> TcpRow:
     family, state, _, _, port, _, source, _, _, waiting, limit, _, inode = _INET_MESSAGE.unpack_from(body)
     raw = source if family == socket.AF_INET6 else source[:4]
     return TcpRow(family, inode, state, socket.inet_ntop(family, raw), socket.ntohs(port), Queue(waiting, limit))
-
-
-def _raise(code: int) -> None:
-    """Raise what an error message of the kernel says; it says 0 for an acknowledgement."""
-    if code:
-        raise OSError(-code, os.strerror(-code))
