@@ -239,6 +239,8 @@ class Stage:
                 self.channel.send(wire.Published(listener=fact, at=now))
             case wire.Note():
                 self.notes[order.app] = order.text
+            case wire.Shutdown():
+                self.manager.kill()  # the hastiest of keepers
             case wire.Apply() if self.applied is not None:
                 self.channel.send(self.applied(order.request))
             case _:

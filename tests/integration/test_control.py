@@ -273,7 +273,7 @@ def test_events_are_kept_and_followed(place: Path) -> None:
         lines.close()
 
 
-def test_a_follower_that_leaves_is_forgotten(place: Path) -> None:
+def test_a_follower_that_leaves_makes_room(place: Path) -> None:
     with staged(place) as stage:
         for _ in range(100):  # more than one user may have open at once
             with stage.connect() as follower:
