@@ -216,13 +216,14 @@ class Keeper:
     def _handover(self) -> Handover:
         """Return everything that a new manager needs."""
         self._orders.forget()
+        self._starting.settle()
         snapshot = wire.Snapshot(
             version=fcgipm.__version__,
             pid=os.getpid(),
             started_at=self._started_at,
             started_unix=self._started_unix,
             definitions=definitions_of(self._context.loaded),
-            instances=tuple(instance.fact() for instance in self._book if instance.starting is None),
+            instances=tuple(instance.fact() for instance in self._book),
             listeners=self._listeners.facts(),
             notes=dict(self._orders.notes),
             next_instance=self._book.highest + 1,
@@ -233,7 +234,6 @@ class Keeper:
         pipes = [
             (wire.Handed(what="pipes", instance=instance.number), (instance.stdout, instance.stderr))
             for instance in self._book
-            if instance.starting is None
         ]
         return Handover(snapshot, [*handed, *pipes])
 

@@ -40,6 +40,7 @@ class OwnSockets:
         self._diag = diag
         self._bound: dict[str, _Bound] = {}
         try:
+            # The lock of the directory is ours: who still listens there is the manager of a keeper that was killed.
             self._bound["control"] = self._unix(os.path.join(self._runtime_dir, "control.sock"), "control")
             self._bind_metrics(loaded, say)
         except SocketError:
@@ -70,7 +71,8 @@ class OwnSockets:
             say("warning", f"metrics-listen: {error}; metrics are on the control socket only")
 
     def _unix(self, public: str, name: str) -> _Bound:
-        foreign.refuse(public, (), self._diag)
+        if name != "control":
+            foreign.refuse(public, (), self._diag)
         private = private_path(self._runtime_dir, public, name, 1)
         attributes = Attributes(os.geteuid(), os.getegid(), _EVERYBODY)
         sock = sockets.bind_unix(private, attributes, _DEPTH)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fcgipm import wire
 from fcgipm.config.schema import Application
@@ -22,6 +24,9 @@ from fcgipm.linux import procfs
 
 if TYPE_CHECKING:
     from fcgipm.keeper.strays import Strays
+
+_SETTLING: Final = 1000
+"""Milliseconds that an instance may take to its exec when a new manager is waiting for that."""
 
 
 class Starting:
@@ -113,6 +118,17 @@ class Starting:
         if app is not None:
             instance.watch = readiness.Watch(started=now, ready_timeout=app.ready_timeout)
             self._watched[instance.number] = instance
+
+    def settle(self) -> None:
+        """Finish what is between fork and exec: a new manager knows instances only, or hears nothing of them."""
+        for instance in self._book:
+            if instance.starting is None:
+                continue
+            poller = select.poll()
+            poller.register(instance.starting.status_fd, select.POLLIN)
+            if not poller.poll(_SETTLING):
+                pidfds.send(instance.pidfd, signal.SIGKILL)
+            self._finish(instance)
 
     # ── ready ────────────────────────────────────────────────────────────────────────────────────────────────────
 

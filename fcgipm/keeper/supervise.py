@@ -86,6 +86,7 @@ class Supervisor:
     def start(self) -> None:
         """Start a manager and give it what it needs."""
         self._next_start = None
+        handover = self._handover()  # before there is a channel: what it settles is in the snapshot
         try:
             child = launch(self._argv, self._context.loaded.manager, self._context.nofile)
         except OSError as error:
@@ -98,7 +99,6 @@ class Supervisor:
         self._context.dispatch.watch(child.stderr, self._read_stderr)
         self._watch_wire()
         self._context.say("debug", f"the manager is started: pid {child.pid}")
-        handover = self._handover()
         self.report(handover.snapshot)
         self._sent = 0  # they are counted after the snapshot
         self._unheard.clear()
