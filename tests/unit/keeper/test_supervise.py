@@ -1,0 +1,116 @@
+"""A manager that does not answer is replaced; the times are those of the rules, and nobody waits for them here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from harness.waiting import ended
+
+from fcgipm import wire
+from fcgipm.config.identity import own_identity
+from fcgipm.config.schema import SECOND
+from fcgipm.keeper.context import Context
+from fcgipm.keeper.dispatch import Dispatch
+from fcgipm.keeper.supervise import PATIENCE, Handover, Supervisor
+from fcgipm.linux.sock_diag import Diag
+from fcgipm.log import FileSink, Logger, open_file
+
+DEAF = [sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"]
+SNAPSHOT = wire.Snapshot(
+    version="", pid=1, started_at=0, started_unix=0.0, instances=(), listeners=(), notes={}, next_instance=1,
+    definitions=wire.Definitions(daemon={}, applications=(), externals=(), access={}), shutting_down=False,
+)  # fmt: skip
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    log = Logger(FileSink(open_file(str(tmp_path / "log"))), level="debug")
+    loaded: Any = SimpleNamespace(manager=own_identity(os.geteuid()))
+    with Diag() as diag:
+        dispatch = Dispatch(log)
+        context = Context(dispatch, log, loaded, diag, (1024, 4096))
+        made = Supervisor(context, DEAF, lambda: Handover(SNAPSHOT, ()), lambda _order: None)
+        yield made
+        made.end()
+        bury(made)
+        dispatch.close()
+    log.sink.close()
+
+
+def bury(supervisor: Supervisor) -> None:
+    """Kill the manager if it lives, and reap it."""
+    pid = supervisor.pid
+    if pid is not None:
+        supervisor.kill()
+        ended(pid)
+        assert supervisor.ended(pid)
+
+
+def test_a_manager_that_hears_nothing_for_60_s_is_killed(supervisor: Supervisor) -> None:
+    supervisor.start()
+    pid, due = supervisor.pid, supervisor.deadline()
+    assert pid is not None
+    assert due is not None
+    assert PATIENCE == 60 * SECOND
+
+    assert supervisor.report(wire.Begun())
+    assert supervisor.deadline() == due  # the oldest counts
+
+    supervisor.expire(due)
+    ended(pid)
+    assert not supervisor.report(wire.Begun())
+
+
+def test_pauses_grow_to_30_s_and_the_first_restart_is_at_once(supervisor: Supervisor) -> None:
+    pauses = []
+    for _ in range(8):
+        supervisor.start()
+        pid = supervisor.pid
+        assert pid is not None
+        before = supervisor.deadline()
+        assert before is not None
+        bury(supervisor)
+        due = supervisor.deadline()
+        assert due is not None
+        # The report at the start of this manager was sent PATIENCE before its deadline.
+        pauses.append(round((due - (before - PATIENCE)) / SECOND))
+
+    assert pauses == [0, 1, 2, 4, 8, 16, 30, 30]
+
+
+def test_a_manager_that_reads_nothing_is_given_up_when_the_backlog_is_full(supervisor: Supervisor) -> None:
+    supervisor.start()
+    pid = supervisor.pid
+    assert pid is not None
+    text = "x" * 1_000_000
+
+    taken = [supervisor.report(wire.Told(level="info", topic="", app=None, text=text)) for _ in range(12)]
+
+    assert taken[0]
+    assert not taken[-1]
+    ended(pid)
+
+
+def test_what_cannot_be_executed_is_said_with_the_step(tmp_path: Path, supervisor: Supervisor) -> None:
+    supervisor._argv = ["/nonexistent"]
+    supervisor.start()
+
+    assert not supervisor.is_alive
+    assert "the manager cannot be started: exec /nonexistent: No such file" in (tmp_path / "log").read_text()
+    assert supervisor.deadline() is not None
+
+
+def test_nothing_is_left_open_by_a_manager_that_has_ended(supervisor: Supervisor) -> None:
+    supervisor.start()
+    bury(supervisor)
+    before = set(os.listdir("/proc/self/fd"))
+    supervisor.start()
+    bury(supervisor)
+
+    assert set(os.listdir("/proc/self/fd")) == before
