@@ -13,7 +13,7 @@ from fcgipm.core.view import InstanceView
 ASK_GRACE: Final[Duration] = 5 * SECOND
 """How long an instance that nothing can reach any more may take to obey its stop signal, before it is killed."""
 
-_PAUSES: Final = ((1 * SECOND, 20 * MILLISECOND), (10 * SECOND, 100 * MILLISECOND))
+_PAUSES: Final = ((10 * SECOND, 20 * MILLISECOND), (60 * SECOND, 100 * MILLISECOND))
 _LONG_PAUSE: Final[Duration] = 500 * MILLISECOND
 _UNSTOPPABLE_PAUSE: Final[Duration] = 1 * SECOND
 """Freezing it took the keeper a quarter of a second in vain; that is not repeated at once."""

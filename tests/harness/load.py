@@ -29,6 +29,14 @@ class Tally:
 
     answered: int = 0
     lost: int = 0
+    """Taken, and then not answered or not wholly."""
+    refused: int = 0
+    """Nobody there, or the queue full."""
+
+    @property
+    def failed(self) -> int:
+        """Requests that a visitor would not have had an answer to."""
+        return self.lost + self.refused
 
 
 class Load:
@@ -87,10 +95,13 @@ def main() -> None:
 
     def work(tally: Tally) -> None:
         while not over.is_set():
-            if ask(address, request):
-                tally.answered += 1
-            else:
-                tally.lost += 1
+            try:
+                if ask(address, request):
+                    tally.answered += 1
+                else:
+                    tally.lost += 1
+            except OSError:
+                tally.refused += 1
             time.sleep(float(pause))  # noqa: TID251  the rate is what is wanted
 
     threads = [threading.Thread(target=work, args=(tally,)) for tally in tallies]
@@ -101,7 +112,9 @@ def main() -> None:
     over.set()
     for thread in threads:
         thread.join()
-    print(json.dumps({"answered": sum(t.answered for t in tallies), "lost": sum(t.lost for t in tallies)}))
+    print(
+        json.dumps({name: sum(getattr(tally, name) for tally in tallies) for name in ("answered", "lost", "refused")})
+    )
 
 
 if __name__ == "__main__":
