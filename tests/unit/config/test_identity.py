@@ -35,7 +35,7 @@ def test_names_of_nobody(call: object) -> None:
 
 
 def test_groups_come_from_the_database() -> None:
-    account = pwd.getpwuid(os.getuid())
+    account = pwd.getpwnam("daemon")
 
     identity = make_identity(account.pw_name, None, None)
 
