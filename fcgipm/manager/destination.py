@@ -47,7 +47,8 @@ class Destination:
 
     def write(self, line: LogLine) -> None:
         """Write what an instance wrote."""
-        self._logger.write(log.Entry(line.time, "info", line.text, line.app, line.pid))
+        level = "warning" if line.stream == "fcgipm" else "info"
+        self._logger.write(log.Entry(line.time, level, line.text, line.app, line.pid))
 
     def _open(self, target: str) -> None:
         try:

@@ -18,11 +18,15 @@ from fcgipm.manager import observe, outcomes, streams
 from fcgipm.manager.arguments import Arguments, processes, unknown_app
 from fcgipm.manager.driver import Driver
 from fcgipm.manager.metrics import Picture, render
+from fcgipm.manager.reach import addresses_of
 from fcgipm.manager.refusal import Refused, misused
 from fcgipm.manager.request import RequestError, request
 from fcgipm.manager.status import status
 from fcgipm.manager.usage import read_usage
 from fcgipm.verbs import VERBS, ExitCode, Verb
+
+_SCRAPE: Final = 0.03
+"""Seconds that a scrape waits for external applications at most; then what is known of them holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ async def show_status(call: Call) -> web.StreamResponse:
     state, names = call.driver.state, call.arguments.apps
     _check_known(call, names, external=True)
     shown = [external for name, external in state.externals.items() if not names or name in names]
-    reach = await observe.reach(shown)
+    reach = await state.prober.look(shown)
     views = [view for view in state.engine.view(state.now()) if not names or view.name in names]
     usage = read_usage([each.pid for view in views for each in view.instances if each.pid is not None])
     return _answer(status(state, names, traffic=observe.traffic(state), reach=reach, usage=usage))
@@ -124,7 +128,7 @@ async def send_request(call: Call) -> web.StreamResponse:
     state = call.driver.state
     application = state.applications.get(name) or state.externals[name]
     listener = state.listener(name)
-    addresses = observe.addresses_of(state.externals[name]) if name in state.externals else ()
+    addresses = addresses_of(state.externals[name]) if name in state.externals else ()
     address = addresses[0] if addresses else listener.address if listener is not None else None
     if address is None:
         raise Refused(409, f"{name} has no socket now", ExitCode.FAILED)
@@ -168,7 +172,7 @@ async def show_metrics(call: Call) -> web.StreamResponse:
 async def metrics(driver: Driver, asked: web.BaseRequest) -> web.StreamResponse:
     """Answer *asked* with the exposition, in the format that it accepts."""
     state = driver.state
-    reach = await observe.reach(state.externals.values())
+    reach = await state.prober.look(state.externals.values(), within=_SCRAPE)
     picture = Picture(
         now=state.now(),
         started_unix=state.started_unix,

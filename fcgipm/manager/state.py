@@ -15,6 +15,7 @@ from fcgipm.core.view import AppView
 from fcgipm.manager import translate
 from fcgipm.manager.feed import Change, Feed
 from fcgipm.manager.logs import Logs
+from fcgipm.manager.reach import Prober
 from fcgipm.manager.record import EventRecord
 from fcgipm.manager.tally import Tally
 
@@ -58,6 +59,7 @@ class State:
         self.instances = {fact.instance: Member(fact.app, fact.pid) for fact in snapshot.instances}
         """Every instance that was ordered and has not ended."""
         self.logs = Logs(self.daemon.log_ring)
+        self.prober = Prober()
         self.tally = Tally()
         self.tally.note_report(snapshot)
         self.reload_good = True

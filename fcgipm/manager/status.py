@@ -10,7 +10,7 @@ from fcgipm.config.schema import External
 from fcgipm.core.events import Instant
 from fcgipm.core.view import AppView, InstanceView
 from fcgipm.manager.metrics import Traffic
-from fcgipm.manager.observe import Reach, addresses_of
+from fcgipm.manager.reach import Reach, addresses_of
 from fcgipm.manager.state import State
 from fcgipm.manager.usage import Usage
 
