@@ -60,7 +60,8 @@ class Ending:
         patience = max((app.stop_timeout for app in apps), default=0)
         self._due = time.monotonic_ns() + patience + GRACE
         self._context.say("info", f"signal {signal_name}: every application is stopped, then fcgipm ends")
-        self._context.reporter.report(wire.Signalled(name="TERM"))
+        if not self._context.reporter.report(wire.Signalled(name="TERM")):
+            self._supervisor.hurry()
 
     def begin(self, status: int) -> None:
         """End now: cut what still runs, let the manager go, then end the loop with *status*."""

@@ -116,7 +116,11 @@ class Listeners:
         self._all.append(listener)
         self._highest[listener.app] = max(listener.generation, self.highest(listener.app))
         if listener.private is not None:
-            self._guard.watch(listener.private, lambda: self._look_after(listener))
+            try:
+                self._guard.watch(listener.private, lambda: self._look_after(listener))
+            except OSError as error:
+                text = f"{listener.public} cannot be watched: {error.strerror}; if it is deleted, it stays so"
+                self._context.say("warning", text, app=listener.app)
 
     def discard(self, listener: Listener) -> None:
         """Undo `make`."""

@@ -36,6 +36,7 @@ from fcgipm.keeper.starting import Starting
 from fcgipm.keeper.strays import Strays
 from fcgipm.keeper.supervise import Handover, Supervisor
 from fcgipm.linux import pidfd as pidfds
+from fcgipm.linux import procfs
 from fcgipm.linux.sock_diag import Diag
 from fcgipm.log import Logger, is_file, open_file, open_sink, wall_clock
 
@@ -68,10 +69,13 @@ def run(
         refusal = why_it_cannot_run(loaded.manager) if tuple(manager_argv) == MANAGER else None
         if refusal is not None:
             raise StartError(f"the manager cannot run: {refusal}")
-        keeper = Keeper(loaded, log, stack, environ=environ, foreground=foreground, manager_argv=manager_argv)
+        try:
+            keeper = Keeper(loaded, log, stack, environ=environ, foreground=foreground, manager_argv=manager_argv)
+        except OSError as error:
+            raise StartError(f"the kernel refuses what fcgipm needs: {error}") from error
         keeper.open(report_start)
         runtime.write_pid()
-        for warning in loaded.warnings:
+        for warning in (*loaded.warnings, *_lacking_rights()):
             log.log("warning", warning)
         return keeper.run()
 
@@ -245,8 +249,9 @@ class Keeper:
                 reap_all(self._book, self._starting.ended, self._supervisor.ended)
                 self._ending.look()
             case signal.SIGHUP:
-                self._context.say("info", "signal HUP: the configuration is read again")
-                self._context.reporter.report(wire.Signalled(name="HUP"))
+                heard = self._context.reporter.report(wire.Signalled(name="HUP"))
+                what = "the configuration is read again" if heard else "there is no manager just now; send it again"
+                self._context.say("info" if heard else "warning", f"signal HUP: {what}")
             case signal.SIGUSR1:
                 self._reopen_log()
                 self._context.reporter.report(wire.Signalled(name="USR1"))
@@ -312,9 +317,21 @@ class _Signals:
                 self._call(signal.SIGCHLD)
 
 
+_CAP_SYS_PTRACE: Final = 19
 _SIGNALS: Final = (
     signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD,
 )  # fmt: skip
+
+
+def _lacking_rights() -> list[str]:
+    """Return what root cannot do here, as in a container, and what works less for it."""
+    if os.geteuid() != 0 or procfs.status_bits(b"CapEff") >> _CAP_SYS_PTRACE & 1:
+        return []
+    text = (
+        "root without CAP_SYS_PTRACE cannot look into instances: they count as ready after ready-timeout, and an "
+        "instance is busy while any connection of its application is open"
+    )
+    return [text]
 
 
 def _counted(number: int, thing: str) -> str:

@@ -34,8 +34,8 @@ _DRAIN: Final = 100 * MILLISECOND
 class _Pipe:
     descriptor: int
     capacity: int
-    due: int | None = None
-    """When to look; None while nothing has come."""
+    due: int = 0
+    """When to look, once something has come."""
     lying: int = 0
     """How many bytes lay there at the last look."""
     looks: int = 0
@@ -57,6 +57,8 @@ class Outputs:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._all: dict[int, _Output] = {}
+        self._due: dict[int, tuple[_Output, _Pipe]] = {}
+        """By descriptor: the pipes that have something to look at; most have not."""
         self._draining: dict[int, _Output] = {}
         """Those that nobody reads, as far as is known."""
 
@@ -65,7 +67,7 @@ class Outputs:
         pipes = tuple(_Pipe(number, _capacity(number)) for number in (instance.stdout, instance.stderr))
         output = self._all[instance.number] = _Output(instance.number, instance.app, pipes)
         for pipe in output.pipes:
-            self._wait(pipe)
+            self._wait(output, pipe)
 
     def remove(self, instance: Instance) -> None:
         """Watch them no more; to be called before they are closed."""
@@ -74,6 +76,7 @@ class Outputs:
         if output is not None:
             for pipe in output.pipes:
                 self._context.dispatch.forget(pipe.descriptor)
+                self._due.pop(pipe.descriptor, None)
 
     def heard(self) -> None:
         """The manager reads again: tell what was thrown away."""
@@ -83,22 +86,22 @@ class Outputs:
 
     def deadline(self) -> int | None:
         """Return when the next pipe is to be looked at."""
-        dues = (pipe.due for output in self._all.values() for pipe in output.pipes if pipe.due is not None)
-        return min(dues, default=None)
+        return min((pipe.due for _, pipe in self._due.values()), default=None)
 
     def expire(self, now: int) -> None:
         """Look at the pipes that are due."""
-        for output in list(self._all.values()):
-            for pipe in output.pipes:
-                if pipe.due is not None and pipe.due <= now:
-                    self._look(output, pipe, now)
+        for output, pipe in list(self._due.values()):
+            if pipe.due <= now:
+                self._look(output, pipe, now)
 
-    def _wait(self, pipe: _Pipe) -> None:
+    def _wait(self, output: _Output, pipe: _Pipe) -> None:
         """Sleep until something comes."""
-        pipe.due, pipe.looks = None, 0
+        self._due.pop(pipe.descriptor, None)
+        pipe.looks = 0
 
         def came() -> None:
             pipe.due = time.monotonic_ns() + PATIENCE
+            self._due[pipe.descriptor] = output, pipe
 
         self._context.dispatch.watch(pipe.descriptor, came, once=True)
 
@@ -106,9 +109,9 @@ class Outputs:
         lying = _lying(pipe.descriptor)
         if not lying:
             if _is_ended(pipe.descriptor):
-                pipe.due = None  # the instance has closed it: there will never be anything to watch for
+                del self._due[pipe.descriptor]  # the instance has closed it: there will never be anything to see
             else:
-                self._wait(pipe)
+                self._wait(output, pipe)
         elif output.instance in self._draining:
             self._drain(output, pipe)
             pipe.due = now + _DRAIN

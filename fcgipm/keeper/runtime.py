@@ -31,11 +31,14 @@ class Runtime:
             raise
 
     def write_pid(self) -> None:
-        """Write our process id into the pid files."""
-        for _, descriptor in self._locks:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-            os.fchmod(descriptor, 0o644)  # whatever the umask
+        """Write our process id into the pid files; raise `StartError`."""
+        for path, descriptor in self._locks:
+            try:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+                os.fchmod(descriptor, 0o644)  # whatever the umask
+            except OSError as error:
+                raise StartError(f"cannot write the pid file {path}: {error.strerror}") from error
 
     def close(self) -> None:
         """Remove the pid files, the directory too if it was made here and is empty, and give the lock back."""

@@ -124,6 +124,11 @@ class Supervisor:
         if self._restarts > 1:
             self.ended_early(why)
 
+    def hurry(self) -> None:
+        """Start the next manager now instead of after its pause: there is something to do."""
+        if self._next_start is not None:
+            self._next_start = time.monotonic_ns()
+
     def deadline(self) -> int | None:
         """Return when the next manager is due, or when the present one has not answered for too long."""
         if self._next_start is not None:
@@ -150,7 +155,7 @@ class Supervisor:
             return False
         try:
             self._channel.send(message, descriptors)
-        except wire.WireError as error:
+        except (wire.WireError, OSError) as error:  # OSError: no descriptors left for copies
             self.replace(f"it cannot be told anything: {error}")
             return False
         self._sent += 1

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +18,6 @@ from harness.keeper import SERVE, Rig, python
 from harness.waiting import ended, until
 
 from fcgipm import wire
-from fcgipm.config.identity import Identity
-from fcgipm.keeper.identity import why_it_cannot_run
 
 Start = Callable[..., Rig]
 
@@ -54,8 +55,20 @@ def test_roots_manager_is_nobody_in_particular_with_the_web_group(rig: Start) ->
 
 @pytest.mark.root
 def test_a_manager_that_could_not_read_its_program_is_refused_before_anything_starts(place: Path) -> None:
-    stranger = Identity(uid=61999, gid=61999, groups=(), user="#61999", group="#61999", home=None)
-    assert why_it_cannot_run(stranger) is None
+    private = place / "private"
+    private.mkdir(mode=0o700)
+    shutil.copytree(Path(fcgipm.__file__).parent, private / "fcgipm")
+    config = place / "apps.toml"
+    config.write_text(configuration(place / "run", ONE, ""))
+    environ = {**os.environ, "PYTHONPATH": str(private)}
+    done = subprocess.run(
+        [sys.executable, "-m", "fcgipm.cli.fcgipm", "start", "--foreground", str(config)],
+        env=environ, capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert f"may not read {private}; install fcgipm" in done.stderr
+    assert not (place / "run").exists()
 
 
 def test_the_snapshot_has_definitions_without_the_values_of_the_environment(rig: Start) -> None:
