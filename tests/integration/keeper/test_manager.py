@@ -14,9 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness.daemon import configuration
 from harness.keeper import SERVE, Rig, python
 from harness.waiting import ended, until
 
+import fcgipm
 from fcgipm import wire
 
 Start = Callable[..., Rig]
