@@ -52,6 +52,7 @@ def of_apply(state: State, keys: Sequence[wire.ChangedKey], before: Mapping[str,
     now = views(state)
     watched = [Watched("remove", app, view) for app, view in before.items() if app not in state.applications]
     effects = translate.changes(keys, state.applications)
+    scaled = {key.app for key in keys if key.key == "processes"}  # other keys change in place at once, and unseen
     for app, view in now.items():
         if view.state is AppState.STOPPED or app not in state.applications:
             continue
@@ -59,7 +60,7 @@ def of_apply(state: State, keys: Sequence[wire.ChangedKey], before: Mapping[str,
             watched.append(Watched("start", app, view))
         elif effects.get(app) in (Change.GENERATION, Change.LISTENER):
             watched.append(Watched("restart", app, before[app]))
-        elif app in effects:
+        elif app in scaled:
             watched.append(Watched("scale", app, before[app]))
     return watched
 

@@ -84,6 +84,8 @@ class Stage:
     handed_log: Path | None = None
     pipes: dict[int, list[int]] = field(default_factory=dict)
     """Read ends that a manager is handed at its beginning; without that, only the one that spawned them reads."""
+    failing: frozenset[str] = frozenset()
+    """Applications whose instances cannot be spawned."""
     deaf: bool = False
     applied: Callable[[int], wire.Applied] | None = None
     next_instance: int = 1
@@ -229,6 +231,9 @@ class Stage:
         """Do what the manager orders."""
         now = time.monotonic_ns()
         match order:
+            case wire.Spawn() if order.app in self.failing:
+                failed = wire.SpawnFailed(instance=order.instance, step="exec", error="no such file", at=now)
+                self.channel.send(failed)
             case wire.Spawn():
                 self._spawn(order, now)
             case wire.Retire():

@@ -207,6 +207,35 @@ def test_apply_shows_what_changed_and_waits_for_it(place: Path) -> None:
         assert [each["name"] for each in stage.ask("GET", "/v1/status").document["apps"]] == ["blog", "new"]
 
 
+def test_apply_waits_for_a_new_generation(place: Path) -> None:
+    with staged(place, app()) as stage:
+        stage.wait_ready("blog", 1)
+        changes = (wire.ChangedKey(app="blog", key="command", effect="new generation"),)
+        stage.applied = lambda number: answer_of(stage, number, app(command=("/bin/false",)), changes=changes)
+        answer = stage.ask("POST", "/v1/apply", {"timeout": 20})
+
+        assert answer.document["apps"][0]["state"] == "done"
+        assert (stage.status("blog")["generation"], stage.published) == (2, {"blog": 2})
+
+
+def test_apply_does_not_blame_itself_for_an_application_that_was_in_trouble_before(place: Path) -> None:
+    with staged(place, app(restart_delay=0), failing=frozenset({"blog"})) as stage:
+        until(lambda: stage.status("blog")["state"] == "backoff")
+        changes = (wire.ChangedKey(app="blog", key="idle-timeout", effect="in place"),)
+        stage.applied = lambda number: answer_of(stage, number, app(idle_timeout=10**9), changes=changes)
+
+        assert stage.ask("POST", "/v1/apply", {}).status == 200
+
+
+def test_a_start_that_fails_is_told_with_its_reason(place: Path) -> None:
+    with staged(place, app(restart_delay=0, autostart=False), failing=frozenset({"blog"})) as stage:
+        answer = stage.ask("POST", "/v1/start", {"apps": ["blog"]})
+
+        assert (answer.status, answer.document["exit"]) == (409, 1)
+        assert "no such file" in answer.document["error"]
+        assert answer.document["apps"][0]["state"] == "failed"
+
+
 def test_a_bad_configuration_changes_nothing_and_says_why(place: Path) -> None:
     with staged(place, app()) as stage:
         stage.wait_ready("blog", 1)
