@@ -65,7 +65,7 @@ def test_a_manager_that_could_not_read_its_program_is_refused_before_anything_st
     environ = {**os.environ, "PYTHONPATH": str(private)}
     done = subprocess.run(
         [sys.executable, "-m", "fcgipm.cli.fcgipm", "start", "--foreground", str(config)],
-        env=environ, capture_output=True, text=True, timeout=20, check=False,
+        cwd="/", env=environ, capture_output=True, text=True, timeout=20, check=False,
     )  # fmt: skip
 
     assert done.returncode == 1
