@@ -57,6 +57,8 @@ def _why_not_makeable(path: str, euid: int) -> str | None:
         return f"{path}: cannot be made: uid {euid} may not write in {parent}"
     if status.st_uid not in {0, euid}:
         return f"{path}: {parent} belongs to uid {status.st_uid}, who could take the directory away"
+    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+        return f"{path}: mode {stat.S_IMODE(status.st_mode):04o} of {parent} lets anybody take the directory away"
     return _why_not_local(parent)
 
 

@@ -141,6 +141,9 @@ def _check_directories(draft: Draft, identity: Identity, report: Report) -> None
     chroot = draft.values["chroot"]
     if chroot is not None and not os.path.isdir(chroot):
         report.problem(draft.at("chroot"), f"{chroot}: no such directory")
+    elif draft.values["wrapper"] != "off":
+        if "directory" in draft.places:
+            report.warning(draft.at("directory"), "is not used: a wrapper is started in the program's own directory")
     elif "directory" in draft.places:  # else it is the program's, which has been checked with the program
         directory = _inside(chroot, draft.values["directory"])
         blocked = why_not_enterable(directory, identity) if directory is not None else None

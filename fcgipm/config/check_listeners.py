@@ -34,7 +34,7 @@ def check_listeners(drafts: Drafts, daemon: Daemon, euid: int, report: Report) -
             ports.claim(_port_key(draft.values["address"], draft.values["port"]), draft.at("port"), draft.name)
         else:
             _check_socket(draft, drafts.daemon, daemon, euid, report)
-            paths.claim((draft.values["socket"],), draft.at("socket"), draft.name)
+            paths.claim((_real(draft.values["socket"]),), draft.at("socket"), draft.name)
             _refuse_tcp_keys(draft, report)
         _check_queue_depth(draft, report)
     for draft in drafts.externals.values():
@@ -72,6 +72,11 @@ def _is_same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
     return any(isinstance(address, bytes) and not any(address) for address in (one[2], other[2]))
 
 
+def _real(path: str) -> str:
+    """Return *path* with the links in its directory followed, so that /var/run/x is /run/x."""
+    return posixpath.join(os.path.realpath(posixpath.dirname(path)), posixpath.basename(path))
+
+
 def _port_key(address: str, port: int) -> tuple[object, ...]:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return port, family, socket.inet_pton(family, address)
@@ -79,9 +84,9 @@ def _port_key(address: str, port: int) -> tuple[object, ...]:
 
 def _claim_own(draft: Draft, daemon: Daemon, paths: _Claims, ports: _Claims) -> None:
     for name in _OWN_FILES:
-        paths.claim((posixpath.join(daemon.runtime_dir, name),), draft.where, "fcgipm itself")
+        paths.claim((_real(posixpath.join(daemon.runtime_dir, name)),), draft.where, "fcgipm itself")
     if daemon.metrics_listen.startswith("unix:"):
-        paths.claim((daemon.metrics_listen.removeprefix("unix:"),), draft.at("metrics_listen"), "metrics-listen")
+        paths.claim((_real(daemon.metrics_listen.removeprefix("unix:")),), draft.at("metrics_listen"), "metrics-listen")
     elif daemon.metrics_listen and draft.sound("metrics_listen"):
         host, port = split_host(daemon.metrics_listen)
         ports.claim(_port_key(host, port), draft.at("metrics_listen"), "metrics-listen")
@@ -119,7 +124,7 @@ def _check_socket(draft: Draft, daemon_draft: Draft, daemon: Daemon, euid: int, 
     directory = posixpath.dirname(path)
     if directory == daemon.runtime_dir:
         return
-    if any(_is_below(path, posixpath.join(daemon.runtime_dir, name)) for name in _OWN_DIRECTORIES):
+    if any(_is_below(_real(path), posixpath.join(_real(daemon.runtime_dir), name)) for name in _OWN_DIRECTORIES):
         report.problem(where, f"{path}: that directory is fcgipm's own")
         return
     why = _why_not_directory(directory, draft, euid)
@@ -198,7 +203,7 @@ def _check_external(draft: Draft, paths: _Claims, ports: _Claims, report: Report
     if hosts and path is not None:
         report.problem(draft.at("socket"), "cannot be together with host; one of them says where the application is")
     elif path is not None:
-        paths.is_free((path,), draft.at("socket"))  # two external ones may well be the same program
+        paths.is_free((_real(path),), draft.at("socket"))  # two external ones may well be the same program
     elif not hosts:
         report.problem(draft.where, "needs host or socket, to say where the application is")
     for item in hosts:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    r"""Return *text* with control characters written as ``\x1b``: a message is one line and moves no cursor."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{place}: {self.path}: {self.text}" if self.path else f"{place}: {self.text}"
+        return printable(f"{place}: {self.path}: {self.text}" if self.path else f"{place}: {self.text}")
 
 
 class ConfigError(Exception):

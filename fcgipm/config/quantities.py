@@ -12,6 +12,7 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
+from fcgipm.config.problems import printable
 from fcgipm.config.schema import MILLISECOND, SECOND, Duration, Kind
 
 UNITS: Mapping[str, Duration] = {"ms": MILLISECOND, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND}
@@ -35,7 +36,6 @@ _NOT_FOR_STOPPING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, s
 _DURATION = re.compile(r"(\d{1,12})(?:\.(\d{1,9}))?\s*(ms|s|m|h)?", re.ASCII)
 _SIZE = re.compile(r"(\d{1,19})\s*([KMG]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
 _OCTAL = re.compile(r"(?:0o)?([0-7]{1,6})")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def shown(value: Any) -> str:
@@ -43,7 +43,7 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = f'"{value}"' if isinstance(value, str) else repr(value)
-    text = _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+    text = printable(text)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

@@ -63,6 +63,17 @@ def test_a_runtime_directory_that_is_something_else(files: Files) -> None:
     assert "not a directory" in one(files.problems(f'[fcgipm]\nruntime-dir = "{link}"'))
 
 
+def test_a_runtime_directory_that_anybody_could_take_away(files: Files) -> None:
+    directory = files.place / "open"
+    directory.mkdir()
+    directory.chmod(0o777)
+    text = f'[fcgipm]\nruntime-dir = "{directory}/run"'
+
+    assert f"mode 0777 of {directory} lets anybody take the directory away" in one(files.problems(text))
+    directory.chmod(0o1777)
+    assert files.problems(text) == []
+
+
 @pytest.mark.root
 def test_a_runtime_directory_of_somebody_else(files: Files) -> None:
     path = files.place / "run"
@@ -279,6 +290,14 @@ def test_wrappers(files: Files) -> None:
 
 
 @pytest.mark.root
+def test_a_wrapper_does_not_use_the_directory(files: Files) -> None:
+    wrapper = files.write("wrap", "", mode=0o755)
+
+    (warning,) = files.load(f'{APP}wrapper = "{wrapper}"\ndirectory = "/nowhere"').warnings
+    assert warning.endswith(":4: app.a.directory: is not used: a wrapper is started in the program's own directory")
+
+
+@pytest.mark.root
 def test_what_suexec_will_not_do_is_warned_of(files: Files) -> None:
     wrapper = files.write("suexec", "", mode=0o755)
     text = f'{APP}wrapper = "{wrapper}"\ninitial-env = {{ TZ = "UTC", PHPRC = "x" }}\npass-env = ["LANG"]\n'
@@ -337,6 +356,14 @@ def test_two_applications_on_one_socket(files: Files) -> None:
     problem = one(files.problems(APP + second))
     assert problem.startswith("5: app.b.socket: socket /")
     assert problem.endswith("/a.sock is taken by a; each needs one of its own")
+
+
+def test_two_names_of_one_socket(files: Files) -> None:
+    (files.place / "link").symlink_to(files.place)
+    other = APP.replace("app.a", "app.b")
+
+    problem = one(files.problems(f'{APP}socket = "{files.place}/s"\n{other}socket = "{files.place}/link/s"'))
+    assert problem == f"6: app.b.socket: socket {files.place}/s is taken by a; each needs one of its own"
 
 
 @pytest.mark.parametrize("name", ["control.sock", "connector.sock", "report.sock", "fcgipm.pid", "state.json"])
