@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from fcgipm.cli.printing import print_lines
 from fcgipm.config.load import ConfigError, Loaded, load
 
 
@@ -24,13 +25,12 @@ def main(arguments: Sequence[str]) -> int:
     try:
         loaded = load(options.file, environ=os.environ, euid=os.geteuid())
     except ConfigError as error:
-        for problem in error.problems:
-            print(problem)
+        print_lines(str(problem) for problem in error.problems)
         return 1
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if not options.quiet:
-        print(f"{options.file}: ok: {_counts(loaded)}")
+        print_lines([f"{options.file}: ok: {_counts(loaded)}"])
     return 0
 
 

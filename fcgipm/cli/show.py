@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from fcgipm.cli.printing import print_lines
 from fcgipm.config.load import ConfigError, load
 from fcgipm.config.rendering import plain_config, render_config
 
@@ -36,9 +37,8 @@ def main(arguments: Sequence[str]) -> int:
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if options.json:
-        print(json.dumps(plain_config(loaded.config), indent=2))
-        return 0
-    print(f"# {', '.join(loaded.files)}, with every default filled in")
-    for line in render_config(loaded.config):
-        print(line)
+        print_lines([json.dumps(plain_config(loaded.config), indent=2)])
+    else:
+        title = f"# {', '.join(loaded.files)}, with every default filled in"
+        print_lines([title, *render_config(loaded.config)])
     return 0

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -78,6 +80,18 @@ def test_show_prints_a_file_that_says_the_same(files: Files, capsys: pytest.Capt
 def test_show_as_json(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     assert show.main(["--json", files.write("apps.toml", APP)]) == 0
     assert json.loads(capsys.readouterr().out)["app"]["a"]["command"] == ["/bin/true"]
+
+
+@pytest.mark.parametrize("command", ["check", "show"])
+def test_a_reader_who_goes_away_is_no_error(files: Files, command: str) -> None:
+    path = files.write("apps.toml", APP)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "wb") as output:
+        program = f"import sys; from fcgipm.cli import {command}; sys.exit({command}.main(sys.argv[1:]))"
+        done = subprocess.run([sys.executable, "-c", program, path], stdout=output, stderr=subprocess.PIPE, check=False)
+
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_show_of_a_bad_file(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
