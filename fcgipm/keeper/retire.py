@@ -12,7 +12,8 @@ import os
 import select
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -59,14 +60,11 @@ def try_removal(
     listener, its *last* instance is spared, and another is not asked but killed: it could take a visitor on its way
     out.  Raises OSError where /proc or the kernel's socket tables cannot be read; the instance goes on then.
     """
-    try:
-        locked = _holds_awaited_lock({process.pid for process in session.members(leader.pid)})
-    except FileNotFoundError:
-        locked = False  # no /proc/locks: no file locks in this kernel
-    if locked:
+    found = session.members(leader.pid)
+    if _holds_awaited_lock({process.pid for process in found}):
         return Result.LOCK
     with Diag() as diag, _Frozen(leader) as frozen:
-        if not frozen.freeze():
+        if not frozen.freeze(found):
             return Result.GONE if pidfds.has_ended(leader.pidfd) else Result.UNSTOPPABLE
         use = use_of(leader.pid, frozen.pids(), endpoint, diag)
         if use is Use.BUSY:
@@ -86,14 +84,15 @@ def try_removal(
 
 def cut(leader: Process, endpoint: Endpoint) -> int:
     """Kill the whole instance, whatever it does; return how many accepted connections it held, as far as is seen."""
+    connections = 0
     with _Frozen(leader) as frozen:
-        frozen.freeze()  # if it cannot be, what runs is killed all the same
-        try:
+        # If it cannot be frozen or looked at, it is killed all the same, as far as it can be.
+        with suppress(OSError):
+            frozen.freeze(session.members(leader.pid))
             connections = connections_of(leader.pid, frozen.pids(), endpoint)
-        except OSError:
-            connections = 0
-        frozen.kill()
-        return connections
+        with suppress(OSError):
+            frozen.kill()
+    return connections
 
 
 @dataclass(slots=True)
@@ -119,6 +118,8 @@ class _Frozen:
 
     leader: Process
     members: dict[int, _Member] = field(default_factory=dict)
+    complete: bool = False
+    """Whether all stand still, and nobody else is left."""
     refused: bool = False
     """Whether some member cannot be sent signals."""
 
@@ -135,15 +136,18 @@ class _Frozen:
     def pids(self) -> list[int]:
         return list(self.members)
 
-    def freeze(self) -> bool:
-        """Stop everything; return False if the leader has ended or something does not stop within the limit."""
+    def freeze(self, found: Iterable[procfs.Stat]) -> bool:
+        """Stop *found* and all others; return False if the leader has ended or something does not stop in time."""
         deadline = time.monotonic_ns() + FREEZE_LIMIT
-        while not pidfds.has_ended(self.leader.pidfd):
-            # A fork that is under way when the stop arrives starts over after it, so this comes to an end: a scan
-            # after all were sent it that shows nothing new has seen everything.
-            if not self._stop_new() and self._all_still():
+        self._stop_new(found)
+        while not self.refused and not pidfds.has_ended(self.leader.pidfd):
+            # What stands still makes nothing new (a fork that was under way when the stop arrived starts over after
+            # it): when all that are known stand still and a scan shows nobody else, there is nobody else.
+            if self._all_still():
+                self.complete = not self._stop_new(session.members(self.leader.pid))
+            if self.complete:
                 return True
-            if self.refused or time.monotonic_ns() > deadline:
+            if time.monotonic_ns() > deadline:
                 break
             select.select((), (), (), _PAUSE)  # bounded by the limit: the instance must not stand for longer
         return False
@@ -154,22 +158,24 @@ class _Frozen:
             self.members[pid].send(number)
 
     def kill(self) -> None:
-        """Kill every member, the leader last, again until nothing new is found.
+        """Kill every member, the leader last; what could not be frozen, again until nothing new is found.
 
         Were the leader first, stopped members in another process group would be sent SIGHUP and SIGCONT, and run.
         """
-        for _ in range(_MAX_KILL_ROUNDS):
-            for pid, member in self.members.items():
-                if pid != self.leader.pid:
-                    member.send(signal.SIGKILL)
-            if not self._stop_new():
-                break
-        pidfds.send(self.leader.pidfd, signal.SIGKILL)
+        try:
+            for _ in range(_MAX_KILL_ROUNDS):
+                for pid, member in self.members.items():
+                    if pid != self.leader.pid:
+                        member.send(signal.SIGKILL)
+                if self.complete or not self._stop_new(session.members(self.leader.pid)):
+                    break
+        finally:
+            pidfds.send(self.leader.pidfd, signal.SIGKILL)
 
-    def _stop_new(self) -> bool:
-        """Stop the members that are not known yet; return whether there were any."""
+    def _stop_new(self, stats: Iterable[procfs.Stat]) -> bool:
+        """Stop those of the members *stats* that are not known yet; return whether there were any."""
         found = False
-        for stat in session.members(self.leader.pid):
+        for stat in stats:
             known = self.members.get(stat.pid)
             if known is not None and known.stat.started == stat.started:
                 continue
@@ -210,4 +216,8 @@ def _is_still(pid: int) -> bool:
 
 def _holds_awaited_lock(pids: Collection[int]) -> bool:
     """Return whether one of *pids* holds a file lock that somebody else waits for: he would stand still too."""
-    return any(holder in pids and waiter not in pids for holder, waiter in procfs.awaited_locks())
+    try:
+        waits = procfs.awaited_locks()
+    except FileNotFoundError:
+        return False  # a kernel without file locks
+    return any(holder in pids and waiter not in pids for holder, waiter in waits)

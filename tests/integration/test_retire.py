@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -246,6 +247,17 @@ def test_cut_kills_all_and_counts(stage: Stage) -> None:
         for pid in pids:
             ended(pid)
     stage.reap(instance)
+
+
+def test_cut_kills_without_a_free_descriptor(unix: Stage) -> None:
+    instance = unix.start_ready(recipe(*waiting(WAITERS["accept"])))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        assert cut(instance.process, unix.endpoint) == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert unix.reap(instance)[0].signal == signal.SIGKILL
 
 
 def test_whatever_goes_wrong_it_goes_on(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
