@@ -246,11 +246,12 @@ def _failed_start(books: Books, instance: Instance, why: str, now: Instant, out:
     """Take an instance that never came to serve out of the books."""
     label = f"cannot spawn {books.name}/{instance.id}: {why}"
     proving = _is_proving(books, instance)
-    _count_end(books, instance, 0, now, out, clean=False, reason=why)
+    consequences = _count_end(books, instance, 0, now, clean=False, reason=why)
     out.append(
         books.message(Severity.ERROR, Topic.START_FAILED, f"{label}; {_what_next(books, now, proving=proving)}",
                       reason="start-failed")
     )  # fmt: skip
+    out.extend(consequences)
     if proving:
         generations.abandon(books, label, Severity.ERROR, now, out)
 
@@ -267,10 +268,11 @@ def _died(books: Books, instance: Instance, event: Exited, now: Instant, out: li
         if not proving:
             _fail(books, instance, why, out)
             return
-    _count_end(books, instance, life, now, out, clean=event.code == 0, reason=why)
+    consequences = _count_end(books, instance, life, now, clean=event.code == 0, reason=why)
     severity = Severity.INFO if event.code == 0 else Severity.WARNING
     text = f"(pid {instance.pid}) ended: {why}; {_what_next(books, now, proving=proving)}"
     out.append(books.message_of(instance, severity, Topic.INSTANCE_ENDED, text, reason=_exit_word(event)))
+    out.extend(consequences)
     if proving:
         generations.abandon(books, f"{books.name}/{instance.id}: {why}", Severity.ERROR, now, out)
 
@@ -288,15 +290,16 @@ def _is_proving(books: Books, instance: Instance) -> bool:
 
 
 def _count_end(
-    books: Books, instance: Instance, life: Duration, now: Instant, out: list[Command], *, clean: bool, reason: str
-) -> None:
-    """Empty the slot of an instance that ended unasked, and draw the conclusions for the next start."""
+    books: Books, instance: Instance, life: Duration, now: Instant, *, clean: bool, reason: str
+) -> list[Command]:
+    """Empty the slot of an instance that ended unasked; return what is to be told of the consequences."""
+    out: list[Command] = []
     slot = books.slot_of(instance)
     proving = _is_proving(books, instance)
     books.forget(instance)
     books.restarts += 1
     if slot is None or proving:
-        return
+        return out
     books.reason = f"{books.name}/{instance.id}: {reason}"
     slot.why = "replacement"
     pause = max(books.definition.restart_delay, RESTART_FLOOR)
@@ -305,6 +308,7 @@ def _count_end(
     if books.start_at(slot) > now:
         why = "backoff" if books.backoff.in_force else "restart-delay"
         out.append(books.message(Severity.DEBUG, Topic.START_DENIED, f"the next start waits: {why}", reason=why))
+    return out
 
 
 def _count_failure(books: Books, life: Duration, now: Instant, out: list[Command], *, clean: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from fcgipm.config.schema import SECOND, Duration
+from fcgipm.config.schema import MILLISECOND, SECOND, Duration
 
 _SIGNALS: Final = {
     1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 5: "TRAP", 6: "ABRT", 7: "BUS", 8: "FPE", 9: "KILL", 10: "USR1",
@@ -28,16 +28,18 @@ _SUEXEC: Final = {
 
 
 def seconds(span: Duration) -> str:
-    """Return *span* for people: ``4 s``, ``0.3 s``, ``10 min``.
+    """Return *span* for people: ``3 ms``, ``0.3 s``, ``4 s``, ``10 min``.
 
-    >>> [seconds(4 * SECOND), seconds(SECOND // 4), seconds(600 * SECOND), seconds(0)]
-    ['4 s', '0.2 s', '10 min', '0 s']
+    >>> [seconds(one * MILLISECOND) for one in (0, 3, 250, 4_000, 4_998, 59_600, 599_990)]
+    ['0 s', '3 ms', '0.2 s', '4 s', '5 s', '60 s', '10 min']
     """
     if span >= 120 * SECOND:
-        return f"{span // (60 * SECOND)} min"
-    if span >= 10 * SECOND or span % SECOND == 0:
-        return f"{span // SECOND} s"
-    return f"{span / SECOND:.1f} s"
+        return f"{round(span / (60 * SECOND))} min"
+    if span >= 10 * SECOND:
+        return f"{round(span / SECOND)} s"
+    if 0 < span < 100 * MILLISECOND:
+        return f"{max(round(span / MILLISECOND), 1)} ms"
+    return f"{span / SECOND:.1f}".removesuffix(".0") + " s"
 
 
 def end(code: int | None, signal: int | None, *, dumped: bool) -> str:
