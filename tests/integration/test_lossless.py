@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,10 @@ restart-delay = 0
         if isinstance(self.address, str):
             return Load(self.address, self.script, clients=CLIENTS)
         return Load(self.address, self.script, clients=2, pause=0.005)
+
+    def has_successors_of(self, victims: list[int]) -> bool:
+        now = self.daemon.instances("app")
+        return len(now) == 3 and not set(victims) & set(now)
 
     def ctl(self, *arguments: str) -> str:
         done = self.daemon.ctl(*arguments)
@@ -141,13 +146,7 @@ def test_killed_instances_lose_what_they_held_and_refuse_nobody(case: Case) -> N
             victims = case.daemon.instances("app")
             for pid in victims:
                 os.killpg(pid, signal.SIGKILL)
-            until(
-                lambda victims=victims: (
-                    len(case.daemon.instances("app")) == 3 and not set(victims) & set(case.daemon.instances("app"))
-                ),
-                within=30,
-                what="successors",
-            )  # type: ignore[misc]
+            until(partial(case.has_successors_of, victims), within=30, what="successors")
 
     assert load.tally.refused == 0, load.tally
     assert load.tally.lost > 0, "the proof that this load notices a loss"

@@ -63,7 +63,7 @@ def test_descriptors_travel_with_their_message_and_are_close_on_exec(pair: Pair,
 def test_a_large_message_travels_in_pieces_with_its_descriptors(pair: Pair) -> None:
     report = wire.Told(level="info", topic="x", app=None, text="é" * 300_000)
     pair.keeper.send(report, [0])
-    received = []
+    received: list[tuple[Report, list[int]]] = []
     while pair.keeper.backlog or not received:
         received += list(pair.manager.receive())
         pair.keeper.flush()
