@@ -13,7 +13,8 @@ from fcgipm.config.plan import KeyChange, compare
 from fcgipm.config.schema import Application, Change
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.handover import definitions_of
-from fcgipm.keeper.listeners import Listener, Listeners
+from fcgipm.keeper.listener import Listener
+from fcgipm.keeper.listeners import Listeners
 from fcgipm.keeper.sockets import SocketError
 from fcgipm.linux import memory
 

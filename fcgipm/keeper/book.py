@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fcgipm import wire
 
 if TYPE_CHECKING:
-    from fcgipm.keeper.listeners import Listener
+    from fcgipm.keeper.listener import Listener
     from fcgipm.keeper.readiness import Watch
     from fcgipm.keeper.spawn import Starting
 

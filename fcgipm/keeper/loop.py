@@ -7,11 +7,10 @@ import gc
 import os
 import resource
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import fcgipm
 from fcgipm import wire
@@ -31,6 +30,7 @@ from fcgipm.keeper.programs import Programs
 from fcgipm.keeper.progress import Outcome, Progress
 from fcgipm.keeper.reaper import reap_all
 from fcgipm.keeper.runtime import Runtime, StartError
+from fcgipm.keeper.signals import Signals
 from fcgipm.keeper.sockets import SocketError
 from fcgipm.keeper.starting import Starting
 from fcgipm.keeper.strays import Strays
@@ -185,7 +185,7 @@ class Keeper:
         )  # fmt: skip
         for holder in holders:
             dispatch.hold(holder)
-        with _Signals(dispatch, self._signalled):
+        with Signals(dispatch, self._signalled):
             gc.collect()
             gc.freeze()  # what is here stays: no collection ever touches, and so copies, its pages after a fork
             self._context.say("info", f"fcgipm {fcgipm.__version__} has started: pid {os.getpid()}, "
@@ -279,48 +279,7 @@ class Keeper:
         self._context.reporter.report(wire.Handed(what="log"), (descriptor,))
 
 
-class _Signals:
-    """Signals as numbers in a pipe that the loop watches; undone on leaving."""
-
-    def __init__(self, dispatch: Dispatch, call: Callable[[int], None]) -> None:
-        self._dispatch = dispatch
-        self._call = call
-        self._read, self._write = socket.socketpair()
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> Self:
-        self._read.setblocking(False)
-        self._write.setblocking(False)
-        self._dispatch.watch(self._read.fileno(), self._take)
-        signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
-        for number in _SIGNALS:
-            self._before[number] = signal.signal(number, lambda *_: None)
-        signal.siginterrupt(signal.SIGCHLD, False)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)  # type: ignore[arg-type]  # what signal.signal itself has returned
-        signal.set_wakeup_fd(-1)
-        self._dispatch.forget(self._read.fileno())
-        self._read.close()
-        self._write.close()
-
-    def _take(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            numbers = self._read.recv(4096)
-            for number in sorted(set(numbers) - {signal.SIGCHLD}) if numbers else ():
-                # A second TERM counts even if both came at once.
-                for _ in range(numbers.count(number)):
-                    self._call(number)
-            if signal.SIGCHLD in numbers:
-                self._call(signal.SIGCHLD)
-
-
 _CAP_SYS_PTRACE: Final = 19
-_SIGNALS: Final = (
-    signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD,
-)  # fmt: skip
 
 
 def _lacking_rights() -> list[str]:

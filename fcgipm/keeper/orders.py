@@ -16,7 +16,8 @@ from fcgipm.config.schema import SECOND
 from fcgipm.keeper import retire
 from fcgipm.keeper.book import Book, Instance
 from fcgipm.keeper.context import Context
-from fcgipm.keeper.listeners import Listener, Listeners
+from fcgipm.keeper.listener import Listener
+from fcgipm.keeper.listeners import Listeners
 from fcgipm.keeper.outputs import Outputs
 from fcgipm.keeper.session import Process
 from fcgipm.keeper.sockets import SocketError

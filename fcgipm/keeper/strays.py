@@ -17,7 +17,7 @@ from fcgipm.config.schema import MILLISECOND, SECOND
 from fcgipm.keeper import retire, session
 from fcgipm.keeper.book import Instance
 from fcgipm.keeper.context import Context
-from fcgipm.keeper.listeners import Listener
+from fcgipm.keeper.listener import Listener
 from fcgipm.keeper.session import Process
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import procfs
