@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcgipm import __version__
+
+if TYPE_CHECKING:
+    import argparse
+
+# Only what a command needs is imported: what the daemon has in memory is copied at every fork.  So argparse must not
+# be there when the daemon runs, and the plain forms of `start` are told without it.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,12 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["-t"]:
         words[0] = "check"
+    match words:
+        case ["start", file] if not file.startswith("-"):
+            return _start(file, foreground=False)
+        case ["start", "--foreground", file] | ["start", file, "--foreground"] if not file.startswith("-"):
+            return _start(file, foreground=True)
     options = _parser().parse_args(words)
-    # Only what the command needs is imported: the daemon's memory is copied at every fork.
     if options.command == "start":
-        from fcgipm.cli.start import start  # noqa: PLC0415
-
-        return start(options.file, foreground=options.foreground)
+        return _start(options.file, foreground=options.foreground)
     rest = words[1:]
     if options.command == "check":
         from fcgipm.cli import check  # noqa: PLC0415
@@ -30,7 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return show.main(rest)
 
 
+def _start(file: str, *, foreground: bool) -> int:
+    from fcgipm.cli.start import start  # noqa: PLC0415
+
+    return start(file, foreground=foreground)
+
+
 def _parser() -> argparse.ArgumentParser:
+    import argparse  # noqa: PLC0415
+
     parser = argparse.ArgumentParser(
         prog="fcgipm",
         description="Run FastCGI applications beside a web server.  A running daemon is talked to by fcgipmctl.",

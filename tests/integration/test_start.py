@@ -152,7 +152,7 @@ def test_the_keeper_imports_nothing_heavy() -> None:
     code = "import sys, fcgipm.cli.start; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert not {"asyncio", "aiohttp", "psutil", "prometheus_client", "daemon", "subprocess", "ssl"} & {
+    assert not {"asyncio", "aiohttp", "psutil", "prometheus_client", "daemon", "subprocess", "ssl", "argparse"} & {
         *done.stdout.split()
     }
 
