@@ -7,10 +7,9 @@ from typing import Final
 
 from fcgipm import wire
 from fcgipm.config.schema import SECOND
-from fcgipm.keeper import retire
 from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
-from fcgipm.keeper.session import Process
+from fcgipm.keeper.cutting import cut
 from fcgipm.keeper.strays import Strays
 from fcgipm.keeper.supervise import Supervisor
 
@@ -69,7 +68,7 @@ class Ending:
             return
         self._closing, self.status = True, status
         for instance in self._book:
-            connections = retire.cut(Process(instance.pid, instance.pidfd), instance.listener.endpoint)
+            connections = cut(instance)
             text = f"{instance.name} is killed because fcgipm ends; {connections} connections cut"
             self._context.say("warning", text, app=instance.app)
         self._strays.kill_all()

@@ -107,6 +107,8 @@ class Keeper:
         self._started_at, self._started_unix = time.monotonic_ns(), wall_clock()
         dispatch = Dispatch(log)
         stack.callback(dispatch.close)
+        # Before there is anything to clean up, and until all is: a signal must not end us in between.
+        stack.enter_context(Signals(dispatch, self._signalled))
         diag = Diag()
         stack.callback(diag.close)
         self._context = context = Context(dispatch, log, loaded, diag, _raise_limit())
@@ -185,15 +187,14 @@ class Keeper:
         )  # fmt: skip
         for holder in holders:
             dispatch.hold(holder)
-        with Signals(dispatch, self._signalled):
-            gc.collect()
-            gc.freeze()  # what is here stays: no collection ever touches, and so copies, its pages after a fork
-            self._context.say("info", f"fcgipm {fcgipm.__version__} has started: pid {os.getpid()}, "
-                                  f"{self._context.loaded.path}")  # fmt: skip
-            self._supervisor.start()
-            self._progress.begun()
-            dispatch.run()
-            self._context.say("info", f"fcgipm ends with status {self._ending.status}")
+        gc.collect()
+        gc.freeze()  # what is here stays: no collection ever touches, and so copies, its pages after a fork
+        path = self._context.loaded.path
+        self._context.say("info", f"fcgipm {fcgipm.__version__} has started: pid {os.getpid()}, {path}")
+        self._supervisor.start()
+        self._progress.begun()
+        dispatch.run()
+        self._context.say("info", f"fcgipm ends with status {self._ending.status}")
         return self._ending.status
 
     # ── opening ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,13 +16,13 @@ from fcgipm.config.schema import SECOND
 from fcgipm.keeper import retire
 from fcgipm.keeper.book import Book, Instance
 from fcgipm.keeper.context import Context
+from fcgipm.keeper.cutting import cut
 from fcgipm.keeper.listener import Listener
 from fcgipm.keeper.listeners import Listeners
 from fcgipm.keeper.outputs import Outputs
 from fcgipm.keeper.session import Process
 from fcgipm.keeper.sockets import SocketError
 from fcgipm.keeper.starting import Starting
-from fcgipm.linux import pidfd as pidfds
 
 MAX_INSTANCES: Final = 20_000
 """Of one application: twice what `processes` and `scale` may be, for a generation and the one that replaces it."""
@@ -185,12 +185,7 @@ class Orders:
         self._context.reporter.report(report)
 
     def _cut(self, instance: Instance) -> None:
-        connections = 0
-        if instance.starting is None:
-            connections = retire.cut(Process(instance.pid, instance.pidfd), instance.listener.endpoint)
-        else:
-            pidfds.send(instance.pidfd, signal.SIGKILL)
-        self._removed(instance.number, "cut", connections)
+        self._removed(instance.number, "cut", cut(instance))
 
     def _try(self, instance: Instance) -> None:
         if instance.starting is not None:
@@ -237,7 +232,7 @@ class Orders:
                 raise SocketError(f"{order.generation} is no generation")
             listener = self._listeners.of(app, order.generation)
             self._listeners.publish(listener)
-        except (SocketError, LookupError) as error:
+        except (SocketError, LookupError, OSError) as error:
             report = wire.PublishFailed(app=order.app, generation=order.generation, error=str(error))
             self._context.reporter.report(report)
         else:

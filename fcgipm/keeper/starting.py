@@ -61,7 +61,7 @@ class Starting:
         self._book.highest = max(self._book.highest, number)
         try:
             listener = self._listeners.of(app, generation)
-        except (SocketError, LookupError) as error:
+        except (SocketError, LookupError, OSError) as error:
             self._failed(app.name, number, "socket", str(error))
             return
         self._listeners.take(listener)
