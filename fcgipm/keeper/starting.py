@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -163,7 +164,8 @@ class Starting:
             self._finish(instance)
             if self._book.get(instance.number) is None:
                 return
-        self._strays.look(instance)
+        with contextlib.suppress(OSError):  # whatever /proc hides, the end must be told
+            self._strays.look(instance)
         end = pidfds.reap(instance.pidfd, block=True)
         now = time.monotonic_ns()
         assert end is not None, instance.name

@@ -55,7 +55,7 @@ class Strays:
         app = self._context.application(instance.app)
         patience = _DEFAULT_PATIENCE if app is None else app.stop_timeout
         for stat in session.members(instance.pid):
-            if stat.pid == instance.pid or stat.state in "ZX":
+            if stat.pid == instance.pid or stat.state in "ZX" or not _serves(stat.pid, instance.listener):
                 continue
             process = _hold(stat)
             if process is not None:
@@ -109,6 +109,16 @@ class Strays:
         stray.due = min(time.monotonic_ns() + stray.pause, stray.cut_at)
         stray.pause = min(2 * stray.pause, _LONGEST_PAUSE)
         return result.removed or result is retire.Result.GONE
+
+
+def _serves(pid: int, listener: Listener) -> bool:
+    """Return whether a process can take visitors: a background job that an application has started cannot."""
+    try:
+        return procfs.socket_inode(procfs.descriptors(pid).get(0)) == listener.endpoint.inode
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def _hold(stat: procfs.Stat) -> Process | None:

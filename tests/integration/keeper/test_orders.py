@@ -237,6 +237,24 @@ def test_the_end_that_is_ordered_has_the_status_that_is_ordered(rig: Start) -> N
     assert not keeper.runtime.exists()
 
 
+def test_a_background_job_of_an_instance_may_outlive_it(rig: Start) -> None:
+    code = (
+        "import os, socket, time\nif os.fork():\n    socket.socket(fileno=0).accept()\nelse:\n"
+        "    os.dup2(os.open('/dev/null', 0), 0)\n    time.sleep(1000)\n"
+    )
+    keeper = rig(f"[app.one]\n{python(code)}\n")
+    puppet = keeper.puppet()
+    leader = puppet.spawn("one", 1)
+    (job,) = (int(word) for word in Path(f"/proc/{leader.pid}/task/{leader.pid}/children").read_text().split())
+    os.kill(leader.pid, signal.SIGKILL)
+    puppet.expect(wire.Exited)
+    puppet.spawn("one", 2)  # it has had its time
+
+    assert Path(f"/proc/{job}/stat").read_text().split()[3] == str(keeper.pid)
+    os.kill(job, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{job}").exists())  # and the keeper, its parent by now, has reaped it
+
+
 def test_what_outlives_its_instance_is_removed(rig: Start) -> None:
     code = "import os, socket\nif os.fork():\n    os.wait()\nelse:\n    socket.socket(fileno=0).accept()\n"
     puppet = rig(f"[app.one]\n{python(code)}\n").puppet()
