@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median, quantiles
 from typing import Literal
 
 
@@ -20,12 +21,24 @@ class Row:
     """Whether *bound* is one of *ratio* rather than of *ours*."""
     peer: str = ""
     theirs: float | None = None
+    ratios: tuple[float, ...] = ()
+    """Ours to theirs round by round, where both were measured in turns: a drift of the machine cancels out."""
     note: str = ""
 
     @property
     def ratio(self) -> float | None:
         """Ours to theirs."""
+        if self.ratios:
+            return median(self.ratios)
         return self.ours / self.theirs if self.theirs else None
+
+    @property
+    def spread(self) -> str:
+        """Where the middle half of the rounds' ratios lies: what differs by less cannot be told from noise."""
+        if len(self.ratios) < 4:
+            return ""
+        low, _, high = quantiles(self.ratios, n=4)
+        return f"(half of the rounds: {low:.2f} to {high:.2f})"
 
     @property
     def verdict(self) -> str:
@@ -64,7 +77,8 @@ def rendered(lines: Sequence[Row | Skipped]) -> str:
         peer = f"{line.peer} {number(line.theirs, line.unit)}" if line.peer else ""
         must = "" if line.bound is None else f"{line.sense} {number(line.bound, '' if line.of_ratio else line.unit)}"
         ratio = "" if line.ratio is None else f"{line.ratio:.3f}"
-        rows.append((line.what, number(line.ours, line.unit), peer, ratio, must, f"{line.verdict} {line.note}".strip()))
+        remarks = " ".join(filter(None, (line.verdict, line.spread, line.note)))
+        rows.append((line.what, number(line.ours, line.unit), peer, ratio, must, remarks))
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([text[0], "  ".join("─" * width for width in widths), *text[1:]])
