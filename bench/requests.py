@@ -52,7 +52,9 @@ def spawn_fcgi(place: Path, program: str) -> Iterator[Path]:
     directory = place / "web/run"  # as deep as ours: the kernel walks the path at every connect
     path, pids = directory / "p.sock", place / "peer.pid"
     command = [tool("spawn-fcgi"), "-s", str(path), "-M", "0666", "-F", str(INSTANCES), "-P", str(pids), "-b", "100"]
-    subprocess.run([*command, "--", program], check=True, stdout=subprocess.DEVNULL)
+    if os.geteuid() == 0:
+        command += ["-u", "www-data", "-g", "www-data"]  # as ours
+    subprocess.run([*command, "--", program], check=True, stdout=subprocess.DEVNULL, env={})
     started = [int(pid) for pid in pids.read_text().split()]
     try:
         yield path
