@@ -57,6 +57,8 @@ class InstanceFact:
     """How it was seen to be ready (`Readiness`), None while it is starting."""
     asked: bool
     """Whether it was already sent its stop signal."""
+    outdated: bool
+    """Whether another definition holds by now than the one it was started with."""
     started_at: int
     ready_at: int | None
 
@@ -100,7 +102,8 @@ class Snapshot:
     listeners: tuple[ListenerFact, ...]
     notes: Mapping[str, str]
     next_instance: int
-    shutting_down: bool
+    ending: int | None
+    """The exit status with which the daemon is to end, where that is decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,6 +332,7 @@ class Shutdown:
     """As `core.commands.Shutdown`."""
 
     status: int
+    finished: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

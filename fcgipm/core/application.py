@@ -5,7 +5,7 @@ Nothing here spawns or removes; after each event `core.reconcile` does, always i
 
 from __future__ import annotations
 
-from fcgipm.config.schema import MILLISECOND, SECOND, Application, Change, Duration
+from fcgipm.config.schema import SECOND, Application, Change, Duration
 from fcgipm.core import generations, wording
 from fcgipm.core.backoff import PAUSE
 from fcgipm.core.books import Books
@@ -16,6 +16,7 @@ from fcgipm.core.events import (
     Instant,
     Published,
     PublishFailed,
+    Refusal,
     Removal,
     RemovalRefused,
     Removed,
@@ -25,11 +26,13 @@ from fcgipm.core.events import (
 from fcgipm.core.instance import Instance
 from fcgipm.core.lifecycle import Input, InstanceState
 from fcgipm.core.note import Mode, Trouble
-from fcgipm.core.reconcile import heal, spawn
-from fcgipm.core.rollout import Phase, Restart, Roll, Switch
+from fcgipm.core.reconcile import heal
+from fcgipm.core.rollout import LateComer, Phase, Restart, Roll, Slot, Switch
 
-RESTART_FLOOR: Duration = 100 * MILLISECOND
-"""Least time between two starts in a slot: with restart-delay = 0 a crash loop must not become a busy loop."""
+LATE_FLOOR: Duration = 1 * SECOND
+"""Least time between two starts for a late-comer: their failures lead to no back-off."""
+OLD_LISTENER: Duration = 60 * SECOND
+"""How long the keeper watches a listener that nobody can reach any more."""
 
 
 # ── what happened ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -53,11 +56,15 @@ def spawn_failed(books: Books, event: SpawnFailed, now: Instant, out: list[Comma
     _failed_start(books, instance, f"{event.step}: {event.error}", now, out)
 
 
-def became_ready(books: Books, event: BecameReady, out: list[Command]) -> None:
+def became_ready(books: Books, event: BecameReady, now: Instant, out: list[Command]) -> None:
     """It accepts connections."""
     instance = books.instances[event.instance]
     instance.take(Input.READIED)
     instance.overdue_at = None
+    if books.is_for_late_comer(instance):
+        del books.late[instance.generation]
+        cut_at = Instant(now + books.definition.stop_timeout)
+        instance.retire("it serves a late-comer on the old listener", first_try=now, cut_at=cut_at)
     if instance.ready_at is None:
         instance.ready_at = event.at
         took = wording.seconds(event.at - instance.started_at)
@@ -101,6 +108,10 @@ def removal_refused(books: Books, event: RemovalRefused, now: Instant, out: list
     instance = books.instances[event.instance]
     if instance.state is not InstanceState.RETIRING:
         return
+    if event.why is Refusal.GONE and instance.pid is None:  # it never came to be, and nobody has told
+        instance.take(Input.FAILED)
+        _failed_start(books, instance, "its process was never seen", now, out)
+        return
     first = instance.refused_since is None
     instance.refused(event.why, now)
     if first:
@@ -122,12 +133,12 @@ def publish_failed(books: Books, event: PublishFailed, now: Instant, out: list[C
         generations.failed(books, event.error, now, out)
 
 
-def somebody_waits(books: Books, generation: int, now: Instant, out: list[Command]) -> None:
+def somebody_waits(books: Books, generation: int, now: Instant) -> None:
     """A late-comer sits in the queue of an old listener: an instance is started for it, which goes when done."""
     served = any(instance.generation == generation for instance in books.instances.values())
-    if books.mode is Mode.RUN and generation != books.generation and not served:
-        instance = spawn(books, generation, "late-comer", now, out)
-        instance.retire("the late-comer on the old listener is served", first_try=now, cut_at=None)
+    if books.mode is Mode.RUN and generation != books.generation and generation not in books.late and not served:
+        slot = Slot(not_before=now, why="late-comer")
+        books.late[generation] = LateComer(slot=slot, gone_at=Instant(now + OLD_LISTENER))
 
 
 def program_changed(books: Books, out: list[Command]) -> None:
@@ -160,9 +171,9 @@ def stop(books: Books, now: Instant, out: list[Command]) -> None:
     """Let it not run; its socket stays, and visitors wait there."""
     if books.mode is Mode.RUN:
         books.mode = Mode.STOP
-        books.reason = "by an operator"
         out.append(books.message(Severity.INFO, Topic.APP_STOPPED, "stopped by an operator"))
         generations.empty(books, books.newest + 1, "stopped", now, out)
+        books.reason = "by an operator"
 
 
 def restart(books: Books, now: Instant, out: list[Command]) -> None:
@@ -208,6 +219,17 @@ def remove(books: Books, now: Instant, out: list[Command]) -> None:
     books.slots = []
     books.generation = 0
     generations.drain(books, "removed from the configuration", now)
+
+
+def catch_up(books: Books, now: Instant, out: list[Command], *, outdated: bool, moved: bool) -> None:
+    """Bring about what a manager had begun and did not live to finish."""
+    if books.mode is not Mode.RUN:
+        return
+    if books.generation == 0:
+        generations.switch(books, books.newest + 1, books.empty_slots(now), "it had no public socket", out)
+    elif outdated or moved:
+        wish = Restart(why="its definition had changed", new_listener=moved)
+        generations.begin(books, wish, now, out)
 
 
 def come_back(books: Books, definition: Application, now: Instant, out: list[Command]) -> None:
@@ -295,15 +317,17 @@ def _count_end(
     """Empty the slot of an instance that ended unasked; return what is to be told of the consequences."""
     out: list[Command] = []
     slot = books.slot_of(instance)
-    proving = _is_proving(books, instance)
+    proving, late = _is_proving(books, instance), books.is_for_late_comer(instance)
     books.forget(instance)
     books.restarts += 1
     if slot is None or proving:
         return out
+    pause = max(books.restart_pause, LATE_FLOOR if late else 0)
+    slot.not_before = max(Instant(instance.started_at + pause), slot.not_before)
+    if late:
+        return out  # says nothing of the generation that visitors meet
     books.reason = f"{books.name}/{instance.id}: {reason}"
     slot.why = "replacement"
-    pause = max(books.definition.restart_delay, RESTART_FLOOR)
-    slot.not_before = max(Instant(instance.started_at + pause), slot.not_before)
     _count_failure(books, life, now, out, clean=clean)
     if books.start_at(slot) > now:
         why = "backoff" if books.backoff.in_force else "restart-delay"
@@ -317,7 +341,7 @@ def _count_failure(books: Books, life: Duration, now: Instant, out: list[Command
     after = before.after(life, min_life, clean=clean)
     if after.failures == 0:
         heal(books, f"an instance lived {wording.seconds(life)}", out)
-    elif any(now - one.started_at > min_life for one in books.instances.values() if one.is_staying and one.pid):
+    elif any(now - one.started_at >= min_life for one in books.instances.values() if one.is_staying and one.pid):
         heal(books, "another instance has lived long enough", out)
     else:
         books.backoff = after

@@ -29,7 +29,7 @@ class Backoff:
 
     def after(self, life: Duration, min_life: Duration, *, clean: bool) -> Backoff:
         """Return the back-off after an instance ended unasked; *clean*: with exit status 0."""
-        if min_life == 0 or life > min_life:
+        if min_life == 0 or life >= min_life:
             return Backoff()
         if clean:
             return self

@@ -6,21 +6,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
-from fcgipm.config.schema import Application
+from fcgipm.config.schema import MILLISECOND, Application, Duration
 from fcgipm.core.backoff import Backoff
 from fcgipm.core.commands import Severity, Tell, Topic
 from fcgipm.core.events import InstanceId, Instant
 from fcgipm.core.instance import Instance
 from fcgipm.core.lifecycle import InstanceState
-from fcgipm.core.note import Memory, Mode, Trouble, write
+from fcgipm.core.note import Memory, Mode, Trouble
 from fcgipm.core.policy import static
-from fcgipm.core.rollout import Phase, Roll, Slot, Switch
+from fcgipm.core.rollout import LateComer, Phase, Roll, Slot, Switch
 from fcgipm.core.view import AppState, AppView, LiveInstance
+
+RESTART_FLOOR: Final[Duration] = 100 * MILLISECOND
+"""Least time between two starts in a slot: with restart-delay = 0 a crash loop must not become a busy loop."""
 
 
 class Books:
-    """One application's state.  Everybody in `core` may read it; only its two modules write it."""
+    """One application's state.  Everybody in `core` may read it; `application`, `generations`, `reconcile` write it."""
 
     def __init__(
         self,
@@ -45,13 +49,19 @@ class Books:
         self.abandoned = memory.abandoned
         self.cut = memory.cut
         self.generation = published
-        self.newest = max([memory.newest, published, *(alive.generation for alive in living)])
+        if not self.switches and living:
+            self.generation = min(alive.generation for alive in living)  # nobody is told of those: one listener for all
+        self.newest = max([1, memory.newest, published, *(alive.generation for alive in living)])
         self.change: Switch | Roll | None = None
+        self.late: dict[int, LateComer] = {}
+        """Visitors in the queue of an old listener, by its generation."""
         self.instances: dict[InstanceId, Instance] = {}
-        self.noted = write(self.memory())
+        self.noted = self.memory()
         for alive in living:
             self._adopt(alive, now)
         self.slots = self._slots_of_the_living(now)
+        self.due = min(self.deadlines(), default=None)
+        """The earliest of its deadlines, as of the last reconciliation."""
 
     @property
     def name(self) -> str:
@@ -62,6 +72,11 @@ class Books:
     def wanted(self) -> int:
         """How many instances it has when it runs."""
         return static.wanted(self.definition, self.scale)
+
+    @property
+    def restart_pause(self) -> Duration:
+        """Time between a start and the next one in the same slot."""
+        return max(self.definition.restart_delay, RESTART_FLOOR)
 
     @property
     def switches(self) -> bool:
@@ -76,7 +91,12 @@ class Books:
     def slot_of(self, instance: Instance) -> Slot | None:
         """Return the slot that holds *instance*."""
         pending = self.change.slots if isinstance(self.change, Switch) else []
-        return next((slot for slot in [*self.slots, *pending] if slot.instance == instance.id), None)
+        late = [one.slot for one in self.late.values()]
+        return next((slot for slot in [*self.slots, *pending, *late] if slot.instance == instance.id), None)
+
+    def is_for_late_comer(self, instance: Instance) -> bool:
+        """Return whether *instance* was started for a visitor on an old listener."""
+        return any(one.slot.instance == instance.id for one in self.late.values())
 
     def forget(self, instance: Instance) -> None:
         """Take an ended instance out of the books."""
@@ -93,6 +113,7 @@ class Books:
         """Yield (generation, slot) of each empty slot that is to be filled, now or later."""
         if self.mode is not Mode.RUN or self.trouble is Trouble.FAILED or self.generation == 0:
             return
+        yield from ((generation, one.slot) for generation, one in self.late.items() if one.slot.instance is None)
         gathering = isinstance(self.change, Switch) and self.change.phase is Phase.GATHERING
         if gathering or not isinstance(self.change, Switch):
             yield from ((self.generation, slot) for slot in self.slots if slot.instance is None)
@@ -109,7 +130,7 @@ class Books:
         """Return when *instance* will have lived long enough to end a row of failures; None: no such row."""
         if self.backoff.failures == 0 or instance.pid is None or not instance.is_staying:
             return None
-        return Instant(instance.started_at + self.definition.min_server_life + 1)
+        return Instant(instance.started_at + self.definition.min_server_life)
 
     def deadlines(self) -> Iterator[Instant]:
         """Yield when something about it is due."""
@@ -119,6 +140,9 @@ class Books:
                     yield due
         for _, slot in self.startable():
             yield self.start_at(slot)
+        for one in self.late.values():
+            if one.slot.instance is None:
+                yield one.gone_at
 
     def message(self, severity: Severity, topic: Topic, text: str, *, reason: str = "") -> Tell:
         """Return a message about the application."""
@@ -209,6 +233,6 @@ class Books:
         if self.last_start is None:
             return slots + missing
         for index, slot in enumerate(missing):
-            delay = max(self.definition.restart_delay, (index + 1) * self.definition.init_start_delay)
+            delay = max(self.restart_pause, (index + 1) * self.definition.init_start_delay)
             slot.not_before = max(now, Instant(self.last_start + delay))
         return slots + missing

@@ -91,9 +91,13 @@ class Note:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shutdown:
-    """End the daemon with exit *status*: nothing runs any more, or nothing may go on."""
+    """End the daemon with exit *status*: first said when that is decided, then *finished* when nothing runs any more.
+
+    The first one lets the keeper remember it over the death of a manager.
+    """
 
     status: int
+    finished: bool
     why: str
 
 

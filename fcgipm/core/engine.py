@@ -6,7 +6,8 @@ same instants give the same commands.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from fcgipm.config.schema import Application
 from fcgipm.core import application as app
@@ -26,7 +27,11 @@ _WISHES = (
 
 
 class Engine:
-    """All applications.  *published* is the published generation of each, 1 where nothing is said."""
+    """All applications.
+
+    *published* is the published generation of each; 0 where none is, 1 where nothing is said at all.  *moved* are those
+    whose published listener is not where their definition has it.
+    """
 
     def __init__(
         self,
@@ -34,19 +39,23 @@ class Engine:
         *,
         living: Sequence[LiveInstance] = (),
         published: Mapping[str, int] | None = None,
+        moved: Collection[str] = (),
         notes: Mapping[str, str] | None = None,
         next_instance: int = 1,
         now: Instant,
     ) -> None:
         self._next_instance = next_instance
         self._ending: Shutdown | None = None
+        self._moved = frozenset(moved)
+        self._outdated = frozenset(alive.app for alive in living if alive.outdated)
+        self._caught_up = False
         self._books: dict[str, Books] = {}
         for name, definition in applications.items():
             self._books[name] = Books(
                 definition,
                 number=self._number,
                 memory=read((notes or {}).get(name, "")),
-                published=(published or {}).get(name, 1),
+                published=1 if published is None else published.get(name, 0),
                 living=[alive for alive in living if alive.app == name],
                 now=now,
             )
@@ -69,20 +78,22 @@ class Engine:
     def step(self, event: Event, now: Instant) -> list[Command]:
         """Take in one event and return what is to be done, in order."""
         out: list[Command] = []
+        concerned = self._concerned(event, now)
         if not (self.shutting_down and isinstance(event, _WISHES)):
             self._take(event, now, out)
-        self._end_if_hopeless(now, out)
-        for books in list(self._books.values()):
+        if self._end_if_hopeless(now, out) or concerned is None:
+            concerned = list(self._books.values())
+        for books in concerned:
             reconcile(books, now, out)
             if app.is_gone(books):
                 del self._books[books.name]
         if self._ending is not None and not self._books:
-            out.append(self._ending)
+            out.append(replace(self._ending, finished=True))
         return out
 
     def deadline(self) -> Instant | None:
         """Return when `step` must be called at the latest; None: not before something happens."""
-        return min((due for books in self._books.values() for due in books.deadlines()), default=None)
+        return min((books.due for books in self._books.values() if books.due is not None), default=None)
 
     def view(self, now: Instant) -> tuple[AppView, ...]:
         """Return all applications as pictures, in the order of the configuration."""
@@ -93,12 +104,28 @@ class Engine:
         self._next_instance += 1
         return number
 
+    def _concerned(self, event: Event, now: Instant) -> list[Books] | None:
+        """Return the applications that *event* may have changed, and those with something due; None: all."""
+        if not self._caught_up or isinstance(event, ev.ShutdownRequested | ev.ConfigurationApplied):
+            return None
+        name = getattr(event, "app", None)
+        instance = getattr(event, "instance", None)
+        return [
+            books
+            for books in self._books.values()
+            if books.name == name or instance in books.instances or (books.due is not None and books.due <= now)
+        ]
+
     def _take(self, event: Event, now: Instant, out: list[Command]) -> None:
+        if not self._caught_up:
+            self._caught_up = True
+            if not isinstance(event, ev.ShutdownRequested):
+                self._catch_up(now, out)
         match event:
             case ev.Tick():
                 pass
             case ev.ShutdownRequested():
-                self._end(0, "asked to end", now, out)
+                self._end(event.status, "asked to end", now, out)
             case ev.ConfigurationApplied():
                 self._apply(event, now, out)
             case ev.Spawned() | ev.SpawnFailed() | ev.BecameReady() | ev.Exited() | ev.Removed() | ev.RemovalRefused():
@@ -122,7 +149,7 @@ class Engine:
             case ev.SpawnFailed():
                 app.spawn_failed(books, event, now, out)
             case ev.BecameReady():
-                app.became_ready(books, event, out)
+                app.became_ready(books, event, now, out)
             case ev.Exited():
                 app.exited(books, event, now, out)
             case ev.Removed():
@@ -146,16 +173,23 @@ class Engine:
                 out.append(books.message(Severity.INFO, Topic.APP_ADDED, "added by the configuration"))
         self._books = {name: self._books[name] for name in _in_order(event.applications, self._books)}
 
-    def _end_if_hopeless(self, now: Instant, out: list[Command]) -> None:
+    def _catch_up(self, now: Instant, out: list[Command]) -> None:
+        for name, books in self._books.items():
+            app.catch_up(books, now, out, outdated=name in self._outdated, moved=name in self._moved)
+
+    def _end_if_hopeless(self, now: Instant, out: list[Command]) -> bool:
+        """End the daemon where an application that it is for has failed; return whether that is so now."""
         for books in self._books.values():
             if books.definition.on_failure == "exit" and app.has_failed(books):
                 self._end(1, f"{books.name} has failed ({books.reason}), and its on-failure is exit", now, out)
-                return
+                return True
+        return False
 
     def _end(self, status: int, why: str, now: Instant, out: list[Command]) -> None:
         if self._ending is not None:
             return
-        self._ending = Shutdown(status=status, why=why)
+        self._ending = Shutdown(status=status, finished=False, why=why)
+        out.append(self._ending)
         severity = Severity.ERROR if status else Severity.INFO
         out.append(Tell(severity=severity, topic=Topic.SHUTDOWN, app=None, text=f"shutting down: {why}"))
         for books in self._books.values():
@@ -181,7 +215,7 @@ def _take_of_app(
         case ev.PublishFailed():
             app.publish_failed(books, event, now, out)
         case ev.SomebodyWaits():
-            app.somebody_waits(books, event.generation, now, out)
+            app.somebody_waits(books, event.generation, now)
         case ev.ProgramChanged():
             app.program_changed(books, out)
         case ev.StartRequested():

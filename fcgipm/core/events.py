@@ -187,7 +187,9 @@ class ScaleRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShutdownRequested:
-    """The daemon is to end when its instances have."""
+    """The daemon is to end with exit *status* when its instances have."""
+
+    status: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

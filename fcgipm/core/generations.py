@@ -28,18 +28,18 @@ def begin(books: Books, wish: Restart, now: Instant, out: list[Command]) -> None
         if books.is_serving:
             gather(books, wish.why, now)
         else:
-            switch(books, books.newest, books.empty_slots(now), wish.why, out)
+            switch(books, books.newest, _slots_now(books, now), wish.why, out)
     elif books.is_serving:
         books.change = Roll(generation=books.newest, why=wish.why)
     else:
         books.generation = books.newest
         retire_all(books, wish.why, now)
-        books.slots = books.empty_slots(now)
+        books.slots = _slots_now(books, now)
 
 
 def gather(books: Books, why: str, now: Instant) -> None:
     """Start the newest generation beside the published one."""
-    slots = [Slot(not_before=now, why="generation") for _ in range(books.wanted)]
+    slots = _slots_now(books, now)
     books.change = Switch(generation=books.newest, why=why, phase=Phase.GATHERING, slots=slots)
 
 
@@ -117,6 +117,11 @@ def empty(books: Books, generation: int, why: str, now: Instant, out: list[Comma
         switch(books, generation, [], why, out)
     else:
         retire_all(books, why, now)
+
+
+def _slots_now(books: Books, now: Instant) -> list[Slot]:
+    """Return slots that are all filled at once: init-start-delay is not for a new generation."""
+    return [Slot(not_before=now, why="generation") for _ in range(books.wanted)]
 
 
 def _readmit(books: Books, now: Instant) -> None:

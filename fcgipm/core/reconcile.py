@@ -31,10 +31,11 @@ def reconcile(books: Books, now: Instant, out: list[Command]) -> None:
     _grow(books, now, out)
     _advance(books, out)
     _order_removals(books, now, out)
-    note = write(books.memory())
-    if note != books.noted and books.mode is not Mode.LEAVE:
-        books.noted = note
-        out.append(Note(app=books.name, text=note))
+    memory = books.memory()
+    if memory != books.noted and books.mode is not Mode.LEAVE:
+        books.noted = memory
+        out.append(Note(app=books.name, text=write(memory)))
+    books.due = min(books.deadlines(), default=None)
 
 
 def spawn(books: Books, generation: int, why: str, now: Instant, out: list[Command]) -> Instance:
@@ -61,6 +62,9 @@ def heal(books: Books, why: str, out: list[Command]) -> None:
 
 
 def _expire(books: Books, now: Instant, out: list[Command]) -> None:
+    books.late = {
+        generation: one for generation, one in books.late.items() if one.gone_at > now or one.slot.instance is not None
+    }
     for instance in books.instances.values():
         if instance.overdue_at is not None and instance.overdue_at <= now:
             instance.failure = f"not ready after {wording.seconds(books.definition.start_timeout)}"

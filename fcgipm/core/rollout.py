@@ -23,6 +23,15 @@ class Slot:
     """Why the next instance is started in it: a word for the counters."""
 
 
+@dataclass(slots=True, kw_only=True)
+class LateComer:
+    """A visitor who reached an old listener at the moment of the switch: one instance is started for it."""
+
+    slot: Slot
+    gone_at: Instant
+    """When the keeper has closed that listener: there is nobody left to be served."""
+
+
 class Phase(enum.Enum):
     """How far a switch is."""
 

@@ -36,6 +36,9 @@ class LiveInstance:
     started_at: Instant
     ready_at: Instant | None
     asked: bool
+    """Whether it was sent its stop signal."""
+    outdated: bool = False
+    """Whether another definition holds by now than the one it was started with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

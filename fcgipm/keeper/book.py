@@ -11,6 +11,7 @@ from fcgipm import wire
 if TYPE_CHECKING:
     from fcgipm.keeper.listener import Listener
     from fcgipm.keeper.readiness import Watch
+    from fcgipm.keeper.recipe import Recipe
     from fcgipm.keeper.spawn import Starting
 
 
@@ -26,6 +27,8 @@ class Instance:
     pidfd: int
     stdout: int
     stderr: int
+    recipe: Recipe
+    """What it was started by."""
     starting: Starting | None
     """Until it is exec'd."""
     started_at: int
@@ -41,8 +44,8 @@ class Instance:
         """How people are told of it: ``blog/12``."""
         return f"{self.app}/{self.number}"
 
-    def fact(self) -> wire.InstanceFact:
-        """Return what a new manager must know of it."""
+    def fact(self, *, outdated: bool) -> wire.InstanceFact:
+        """Return what a new manager must know of it; *outdated*: another definition holds by now."""
         return wire.InstanceFact(
             instance=self.number,
             app=self.app,
@@ -50,6 +53,7 @@ class Instance:
             pid=self.pid,
             ready=self.ready,
             asked=self.asked,
+            outdated=outdated,
             started_at=self.started_at,
             ready_at=self.ready_at,
         )

@@ -34,17 +34,14 @@ class Ending:
         self._strays = strays
         self._supervisor = supervisor
         self._asked = False
+        self.decided: int | None = None
+        """The exit status with which the daemon is to end; None while it is not to."""
         self._due: int | None = None
         self._closing = False
         """The manager's wire is closed, and nothing may be left."""
         self._killed = False
         self.status = 0
         """The daemon's exit status."""
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether the daemon is to end."""
-        return self._asked or self._closing
 
     def asked(self, signal_name: str) -> None:
         """Somebody has sent *signal_name*: end gracefully, or at once if that is asked for again."""
@@ -55,12 +52,21 @@ class Ending:
                 self._due = time.monotonic_ns()
             return
         self._asked = True
-        apps = self._context.loaded.config.applications.values()
-        patience = max((app.stop_timeout for app in apps), default=0)
-        self._due = time.monotonic_ns() + patience + GRACE
+        self.decide(0)
         self._context.say("info", f"signal {signal_name}: every application is stopped, then fcgipm ends")
         if not self._context.reporter.report(wire.Signalled(name="TERM")):
             self._supervisor.hurry()
+
+    def decide(self, status: int) -> None:
+        """Let the daemon end with *status* when the manager has emptied the applications; that may not take for ever.
+
+        Over the death of the manager this is remembered here: the next one goes on with it.
+        """
+        if self.decided is None:
+            self.decided = status
+            apps = self._context.loaded.config.applications.values()
+            patience = max((app.stop_timeout for app in apps), default=0)
+            self._due = time.monotonic_ns() + patience + GRACE
 
     def begin(self, status: int) -> None:
         """End now: cut what still runs, let the manager go, then end the loop with *status*."""

@@ -228,11 +228,11 @@ class Keeper:
             started_at=self._started_at,
             started_unix=self._started_unix,
             definitions=definitions_of(self._context.loaded),
-            instances=tuple(instance.fact() for instance in self._book),
+            instances=tuple(self._starting.fact(instance) for instance in self._book),
             listeners=self._listeners.facts(),
             notes=dict(self._orders.notes),
             next_instance=self._book.highest + 1,
-            shutting_down=self._ending.has_begun,
+            ending=self._ending.decided,
         )
         handed = [(wire.Handed(what=what), (descriptor,)) for what, descriptor in self._own.handed()]
         handed.append((wire.Handed(what="log"), (self._context.log.sink.fileno(),)))
@@ -262,8 +262,11 @@ class Keeper:
     def _apply(self, request: int) -> None:
         self._applier.apply(request)
 
-    def _shut_down(self, status: int) -> None:
-        self._ending.begin(status)
+    def _shut_down(self, status: int, finished: bool) -> None:
+        if finished:
+            self._ending.begin(status)
+        else:
+            self._ending.decide(status)
 
     def _reopen_log(self) -> None:
         """Open the log file anew, and hand it to the manager; other sinks need nothing of the kind."""

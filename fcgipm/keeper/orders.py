@@ -56,7 +56,8 @@ class Actions:
 
     apply: Callable[[int], None]
     reopen_logs: Callable[[], None]
-    shut_down: Callable[[int], None]
+    shut_down: Callable[[int, bool], None]
+    """With what exit status, and whether all is done for it."""
     hold: Callable[[bool], None]
     """Read the wire (True) or leave the orders in it (False)."""
 
@@ -135,7 +136,7 @@ class Orders:
             case wire.ReopenLogs():
                 self._actions.reopen_logs()
             case wire.Shutdown():
-                self._actions.shut_down(order.status & 0xFF)
+                self._actions.shut_down(order.status & 0xFF, order.finished)
             case wire.Heard():
                 self._outputs.heard()
 

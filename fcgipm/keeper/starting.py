@@ -49,13 +49,21 @@ class Starting:
         self._outputs = outputs
         self._strays = strays
         self._progress = progress
-        self._recipes: dict[str, Recipe] = {}
+        self._recipes: dict[tuple[str, int], Recipe] = {}
+        """By application and generation: a generation keeps what it began with, whatever is configured later."""
         self._watched: dict[int, Instance] = {}
         """By number: those that are not seen to be ready."""
 
     def forget_recipes(self) -> None:
-        """Start from the configuration that holds by now."""
-        self._recipes.clear()
+        """Forget those of generations that nothing is left of."""
+        living = {(instance.app, instance.generation) for instance in self._book}
+        published = {(listener.app, listener.generation) for listener in self._listeners if listener.published}
+        self._recipes = {key: recipe for key, recipe in self._recipes.items() if key in living | published}
+
+    def fact(self, instance: Instance) -> wire.InstanceFact:
+        """Return what a new manager must know of *instance*."""
+        app = self._context.application(instance.app)
+        return instance.fact(outdated=app is not None and instance.recipe != self._recipe_now(app))
 
     def spawn(self, app: Application, generation: int, number: int) -> None:
         """Begin to start an instance; what becomes of it is reported."""
@@ -66,8 +74,9 @@ class Starting:
             self._failed(app.name, number, "socket", str(error))
             return
         self._listeners.take(listener)
+        recipe = self._recipe(app, generation)
         try:
-            starting = spawn.begin(self._recipe(app), listener.sock.fileno())
+            starting = spawn.begin(recipe, listener.sock.fileno())
         except SpawnError as error:
             self._listeners.leave(listener)
             self._failed(app.name, number, error.step, error.error)
@@ -81,17 +90,21 @@ class Starting:
             pidfd=starting.pidfd,
             stdout=starting.stdout_fd,
             stderr=starting.stderr_fd,
+            recipe=recipe,
             starting=starting,
             started_at=time.monotonic_ns(),
         )
         self._book.add(instance)
         self._context.dispatch.watch(starting.status_fd, lambda: self._finish(instance))
 
-    def _recipe(self, app: Application) -> Recipe:
-        recipe = self._recipes.get(app.name)
-        if recipe is None:
-            recipe = self._recipes[app.name] = recipe_of(app, self._context.loaded, nofile=self._context.nofile)
-        return recipe
+    def _recipe(self, app: Application, generation: int) -> Recipe:
+        key = app.name, generation
+        if key not in self._recipes:
+            self._recipes[key] = self._recipe_now(app)
+        return self._recipes[key]
+
+    def _recipe_now(self, app: Application) -> Recipe:
+        return recipe_of(app, self._context.loaded, nofile=self._context.nofile)
 
     def _failed(self, app: str, number: int, step: str, error: str) -> None:
         self._progress.failed(app, f"cannot spawn {app}/{number}: {step}: {error}")

@@ -120,7 +120,10 @@ class Driver:
             self.note(command, command.severity.name.lower())
             return
         if isinstance(command, Shutdown):
-            self._take_end(command)
+            if command.finished:
+                self._take_end(command)
+            else:
+                self._send(wire.Shutdown(status=command.status, finished=False))
             return
         if isinstance(command, Spawn):
             self.state.instances[command.instance] = Member(command.app, None)
@@ -152,7 +155,7 @@ class Driver:
             future.add_done_callback(one_less)
 
     def _end(self, status: int) -> None:
-        self._send(wire.Shutdown(status=status))
+        self._send(wire.Shutdown(status=status, finished=True))
 
     def _arm(self) -> None:
         """Have the loop call at the engine's deadline; an unchanged one is left alone."""

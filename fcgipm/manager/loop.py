@@ -147,7 +147,8 @@ class Manager:
             else:
                 self._serve(handed, driver)
         self._handed.clear()
-        driver.step(events.ShutdownRequested() if snapshot.shutting_down else events.Tick())
+        ending = snapshot.ending
+        driver.step(events.Tick() if ending is None else events.ShutdownRequested(status=ending))
 
     def _serve(self, handed: _Handed, driver: Driver) -> None:
         for number in handed.descriptors:

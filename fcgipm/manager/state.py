@@ -51,6 +51,7 @@ class State:
             self.applications,
             living=translate.living(snapshot.instances),
             published=translate.published(snapshot.listeners),
+            moved=translate.moved(snapshot.listeners, self.applications),
             notes=snapshot.notes,
             next_instance=InstanceId(snapshot.next_instance),
             now=self.now(),

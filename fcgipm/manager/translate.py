@@ -79,7 +79,7 @@ def order_of(command: commands.Command) -> wire.Order | None:
         case commands.Note():
             return wire.Note(app=command.app, text=command.text)
         case commands.Shutdown():
-            return wire.Shutdown(status=command.status)
+            return wire.Shutdown(status=command.status, finished=command.finished)
         case commands.Tell():
             return None
 
@@ -95,6 +95,7 @@ def living(facts: Iterable[wire.InstanceFact]) -> tuple[LiveInstance, ...]:
             started_at=Instant(fact.started_at),
             ready_at=None if fact.ready_at is None else Instant(fact.ready_at),
             asked=fact.asked,
+            outdated=fact.outdated,
         )
         for fact in facts
     )
@@ -103,6 +104,23 @@ def living(facts: Iterable[wire.InstanceFact]) -> tuple[LiveInstance, ...]:
 def published(facts: Iterable[wire.ListenerFact]) -> dict[str, int]:
     """Return the published generation of each application that has one."""
     return {fact.app: fact.generation for fact in facts if fact.published}
+
+
+def moved(facts: Iterable[wire.ListenerFact], applications: Mapping[str, Application]) -> set[str]:
+    """Return the applications whose published listener is not where their definition has it."""
+    return {
+        fact.app
+        for fact in facts
+        if fact.published and fact.app in applications and fact.address != address_of(applications[fact.app])
+    }
+
+
+def address_of(application: Application) -> str:
+    """Return where the definition has the public listener, in the words of `wire.ListenerFact`."""
+    if application.port is None:
+        return f"unix:{application.socket}"
+    host = f"[{application.address}]" if ":" in application.address else application.address
+    return f"tcp:{host}:{application.port}"
 
 
 def changes(keys: Iterable[wire.ChangedKey], applications: Mapping[str, Any]) -> dict[str, Change]:

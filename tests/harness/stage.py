@@ -244,7 +244,7 @@ class Stage:
                 self.channel.send(wire.Published(listener=fact, at=now))
             case wire.Note():
                 self.notes[order.app] = order.text
-            case wire.Shutdown():
+            case wire.Shutdown(finished=True):
                 self.manager.kill()  # the hastiest of keepers
             case wire.Apply() if self.applied is not None:
                 self.channel.send(self.applied(order.request))
@@ -296,12 +296,12 @@ class Stage:
             instances=tuple(
                 wire.InstanceFact(
                     instance=number, app=each.app, generation=each.generation, pid=each.pid,
-                    ready="accepting" if each.ready else None, asked=each.asked, started_at=now - 10**9,
+                    ready="accepting" if each.ready else None, asked=each.asked, outdated=False, started_at=now - 10**9,
                     ready_at=now - 10**9 if each.ready else None,
                 )
                 for number, each in self.instances.items()
             ),
-            listeners=self.listeners(), notes=dict(self.notes), next_instance=self.next_instance, shutting_down=False,
+            listeners=self.listeners(), notes=dict(self.notes), next_instance=self.next_instance, ending=None,
         )  # fmt: skip
 
 

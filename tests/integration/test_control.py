@@ -269,7 +269,7 @@ def test_who_asks_for_the_end_hears_of_it_before_it_comes(place: Path) -> None:
         answer = stage.ask("POST", "/v1/shutdown", {})
 
         assert answer.status == 200
-        until(lambda: stage.given(wire.Shutdown, status=0))
+        until(lambda: stage.given(wire.Shutdown, status=0, finished=True))
         assert not stage.instances
 
 
@@ -278,7 +278,7 @@ def test_term_ends_the_daemon_when_its_instances_have(place: Path) -> None:
         stage.wait_ready("blog", 1)
         stage.tell(wire.Signalled(name="TERM"))
 
-        until(lambda: stage.given(wire.Shutdown, status=0))
+        until(lambda: stage.given(wire.Shutdown, status=0, finished=True))
         assert not stage.instances
 
 
@@ -287,7 +287,7 @@ def test_an_end_that_is_not_waited_for_does_not_wait_long(place: Path) -> None:
         stage.wait_ready("blog", 1)
         stage.ask("POST", "/v1/shutdown", {"wait": False})
 
-        until(lambda: stage.given(wire.Shutdown, status=0))
+        until(lambda: stage.given(wire.Shutdown, status=0, finished=True))
 
 
 def test_events_are_kept_and_followed(place: Path) -> None:

@@ -226,7 +226,7 @@ def test_a_bad_configuration_is_1_with_all_its_problems(ctl: Ctl, stage: Stage) 
 
 def test_shutdown_waits_until_nobody_is_there(stage: Stage) -> None:
     process = start(stage, "shutdown")
-    until(lambda: stage.given(wire.Shutdown), what="the order to end")
+    until(lambda: stage.given(wire.Shutdown, finished=True), what="the order to end")
     assert process.poll() is None
     stage.lower_curtain()
     assert process.poll() is None  # the manager is gone, but the keeper still listens

@@ -67,7 +67,9 @@ def test_openmetrics_is_answered_to_who_asks_for_it(stage: Stage) -> None:
 
 def test_a_real_application_is_measured(start_daemon: Callable[..., Daemon]) -> None:
     command = f'["{sys.executable}", "-m", "fcgipm.demo"]'
-    daemon = start_daemon(f'[app.demo]\ncommand = {command}\ndirectory = "/"\nlisten-queue-depth = 77\nrestart-delay = 0\n')
+    daemon = start_daemon(
+        f'[app.demo]\ncommand = {command}\ndirectory = "/"\nlisten-queue-depth = 77\nrestart-delay = 0\n'
+    )
 
     def look() -> dict[tuple[str, ...], float]:
         code, body = daemon.http("GET", "/metrics")

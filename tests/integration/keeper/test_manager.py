@@ -219,7 +219,7 @@ def test_a_manager_that_comes_during_the_shutdown_is_told_of_it(rig: Start) -> N
     first.expect(wire.Signalled)
     first.end(1)
 
-    assert keeper.puppet().snapshot.shutting_down
+    assert keeper.puppet().snapshot.ending == 0
 
 
 def test_a_changed_program_is_told(rig: Start, place: Path) -> None:

@@ -229,7 +229,7 @@ def test_the_end_that_is_ordered_has_the_status_that_is_ordered(rig: Start) -> N
     keeper = rig(ONE)
     puppet = keeper.puppet()
     spawned = puppet.spawn("one", 1)
-    puppet.order(wire.Shutdown(status=3))
+    puppet.order(wire.Shutdown(status=3, finished=True))
     puppet.close()
 
     assert keeper.process.wait(10) == 3

@@ -289,13 +289,14 @@ def test_shutdown_unpublishes_drains_and_ends() -> None:
     assert publications(sim.given(ev.ShutdownRequested())) == [0]
     sim.published(0)
     assert retirements(sim.after(1 * SECOND)) == [(1, False)]
-    assert [one.status for one in sim.killed(1) if isinstance(one, Shutdown)] == [0]
+    assert [(one.status, one.finished) for one in sim.killed(1) if isinstance(one, Shutdown)] == [(0, True)]
 
 
 def test_shutdown_of_a_stopped_daemon_is_immediate() -> None:
     sim = Simulation(blog(autostart=False))
 
-    assert [type(one) for one in sim.given(ev.ShutdownRequested())] == [Shutdown]
+    ended = sim.given(ev.ShutdownRequested())
+    assert [(one.status, one.finished) for one in ended if isinstance(one, Shutdown)] == [(0, False), (0, True)]
 
 
 def test_nothing_is_started_while_shutting_down() -> None:
@@ -315,7 +316,7 @@ def test_a_late_comer_on_an_old_listener_gets_an_instance_that_goes_when_done() 
     sim.killed(1)
 
     assert spawns(sim.given(ev.SomebodyWaits(app="blog", generation=1))) == [(3, 1)]
-    assert retirements(sim.spawned(3)) == [(3, False)]
+    assert retirements(sim.ready(3)) == [(3, False)]
     sim.refused(3, ev.Refusal.QUEUE)
     assert retirements(sim.after(20 * MILLISECOND)) == [(3, False)]
     assert sim.view().ready == 1

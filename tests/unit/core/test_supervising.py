@@ -121,7 +121,7 @@ def test_a_long_life_heals_while_it_goes_on() -> None:
     sim.exited(3)
     assert sim.view().backoff_until is not None
 
-    assert spawns(sim.after(30 * SECOND)) == []
+    assert spawns(sim.after(30 * SECOND - 1)) == []
     assert spawns(sim.after(1)) == [(5, 1)]  # instance 4 has lived longer than min-server-life
     assert len(sim.texts(Topic.BACKOFF_HEALED)) == 1
     assert sim.view().state is AppState.RUNNING
@@ -207,7 +207,7 @@ def test_on_failure_exit_ends_the_daemon_with_status_1() -> None:
     sim.ready(3)
 
     ended = sim.exited(3)
-    assert [one.status for one in ended if isinstance(one, Shutdown)] == [1]
+    assert [(one.status, one.finished) for one in ended if isinstance(one, Shutdown)] == [(1, False), (1, True)]
 
 
 def test_a_wrapper_that_refuses_is_failed_not_tried_again() -> None:

@@ -24,7 +24,7 @@ from fcgipm.log import FileSink, Logger, open_file
 DEAF = [sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"]
 SNAPSHOT = wire.Snapshot(
     version="", pid=1, started_at=0, started_unix=0.0, instances=(), listeners=(), notes={}, next_instance=1,
-    definitions=wire.Definitions(daemon={}, applications=(), externals=(), access={}), shutting_down=False,
+    definitions=wire.Definitions(daemon={}, applications=(), externals=(), access={}), ending=None,
 )  # fmt: skip
 
 

@@ -96,13 +96,21 @@ def test_processor_time_never_goes_back(tally: Tally) -> None:
 
 def test_an_instance_of_a_snapshot_is_known(tally: Tally) -> None:
     fact = wire.InstanceFact(
-        instance=1, app="blog", generation=1, pid=7, ready="accepting", asked=False, started_at=0, ready_at=1
+        instance=1,
+        app="blog",
+        generation=1,
+        pid=7,
+        ready="accepting",
+        asked=False,
+        outdated=False,
+        started_at=0,
+        ready_at=1,
     )
     tally.note_report(
         wire.Snapshot(
             version="0", pid=1, started_at=0, started_unix=0.0,
             definitions=wire.Definitions(daemon={}, applications=(), externals=(), access={}),
-            instances=(fact,), listeners=(), notes={}, next_instance=2, shutting_down=False,
+            instances=(fact,), listeners=(), notes={}, next_instance=2, ending=None,
         )
     )  # fmt: skip
     tally.note_report(wire.Removed(instance=1, how="cut", connections=1, at=5))

@@ -71,7 +71,7 @@ def test_every_report_is_translated_or_none_of_the_cores_business() -> None:
         (commands.Retire(instance=ONE, cut=True, why="w"), wire.Retire(instance=1, cut=True)),
         (commands.Publish(app="a", generation=2, why="w"), wire.Publish(app="a", generation=2)),
         (commands.Note(app="a", text="{}"), wire.Note(app="a", text="{}")),
-        (commands.Shutdown(status=1, why="w"), wire.Shutdown(status=1)),
+        (commands.Shutdown(status=1, finished=True, why="w"), wire.Shutdown(status=1, finished=True)),
         (
             commands.Tell(severity=commands.Severity.INFO, topic=commands.Topic.SHUTDOWN, app=None, text="t"),
             None,

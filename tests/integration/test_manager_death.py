@@ -1,0 +1,72 @@
+"""A manager that dies in the middle of something: the next one brings it to its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness.daemon import Daemon
+from harness.ports import free_port
+from harness.waiting import ended, until
+
+StartDaemon = Callable[..., Daemon]
+
+
+def slow(word: str) -> str:
+    """Return an application that needs half a second until it accepts."""
+    code = "import os,socket,select,sys; select.select([],[],[],0.5); socket.socket(fileno=0).accept()"
+    return f"""
+[app.slow]
+command = ["/usr/bin/python3", "-c", "{code}", "{word}"]
+min-server-life = 0
+restart-delay = 0
+"""
+
+
+def kill_manager(daemon: Daemon) -> None:
+    manager = daemon.manager
+    os.kill(manager, signal.SIGKILL)
+    ended(manager)
+
+
+def words(daemon: Daemon) -> set[str]:
+    """Return the last argument of each ready instance."""
+    if not daemon.answering():
+        return set()
+    return {
+        Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[-2].decode()
+        for pid in daemon.instances("slow")
+        if Path(f"/proc/{pid}").exists()
+    }
+
+
+@pytest.mark.parametrize("transport", ["", "port"])
+def test_in_an_apply(start_daemon: StartDaemon, transport: str) -> None:
+    more = f"port = {free_port()}\n" if transport else ""
+    daemon = start_daemon(slow("old") + more)
+    assert words(daemon) == {"old"}
+    daemon.configure(slow("new") + more)
+    daemon.ctl("--no-wait", "apply")
+    kill_manager(daemon)
+
+    until(lambda: words(daemon) == {"new"}, within=20, what="the new program")
+
+
+def test_in_a_shutdown(start_daemon: StartDaemon) -> None:
+    daemon = start_daemon(slow("x"))
+    with_visitor = daemon.http("POST", "/v1/shutdown", {"wait": False})
+    assert with_visitor[0] < 300
+    kill_manager_if_there(daemon)
+
+    assert daemon.process.wait(timeout=30) == 0
+    assert not daemon.socket("slow").exists()
+
+
+def kill_manager_if_there(daemon: Daemon) -> None:
+    for task in Path(f"/proc/{daemon.pid}/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            if b"manager" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(int(pid), signal.SIGKILL)
