@@ -36,17 +36,21 @@ ROOT: Final = Path(__file__).parents[1]
 
 TOPICS: Final = MappingProxyType(
     {
-        Topic.APP_STARTED: "an operator started the application, or the daemon did",
-        Topic.APP_STOPPED: "it was stopped, and its last instance is gone",
-        Topic.APP_RESTARTED: "every instance was replaced",
+        Topic.APP_STARTED: "an operator started an application that was stopped",
+        Topic.APP_STOPPING: "an operator stops it: from here on visitors wait",
+        Topic.APP_STOPPED: "its last instance is gone: how long that took, and how many requests were cut",
+        Topic.APP_RESTARTING: "an operator wants every instance replaced",
+        Topic.APP_RESTARTED: "every instance was replaced, after that or after a changed definition: how long that "
+        "took, and how many requests were cut",
         Topic.APP_SCALED: "an operator set the number of instances",
         Topic.APP_ADDED: "a changed configuration has a new application",
-        Topic.APP_REMOVED: "a changed configuration no longer has it",
+        Topic.APP_REMOVED: "a changed configuration no longer has it: its instances finish what they have begun",
+        Topic.APP_GONE: "the last instance of a removed application is gone",
         Topic.APP_CHANGED: "a changed configuration defines it differently",
         Topic.INSTANCE_STARTED: "an instance was started, and why",
         Topic.INSTANCE_READY: "it accepts connections, and how long that took",
         Topic.INSTANCE_ENDED: "it ended, by itself or by a signal, and what happens next; its last lines are attached",
-        Topic.INSTANCE_REMOVED: "it was removed without loss",
+        Topic.INSTANCE_REMOVED: "one that is to go was removed (killed while idle, asked, or cut), cannot go yet, or is gone",
         Topic.START_FAILED: "an instance could not be started: the step, the error, and when it is tried again",
         Topic.START_DENIED: "a start was due and not allowed: the reason, once until it changes",
         Topic.BACKOFF_ENTERED: "instances ended too early again and again; starts are rare now",

@@ -27,12 +27,15 @@ from fcgipm.core.instance import Instance
 from fcgipm.core.lifecycle import Input, InstanceState
 from fcgipm.core.note import Mode, Trouble
 from fcgipm.core.reconcile import heal
-from fcgipm.core.rollout import LateComer, Phase, Restart, Roll, Slot, Switch
+from fcgipm.core.rollout import Errand, LateComer, Phase, Restart, Roll, Slot, Switch
+from fcgipm.counting import counted
 
 LATE_FLOOR: Duration = 1 * SECOND
 """Least time between two starts for a late-comer: their failures lead to no back-off."""
 OLD_LISTENER: Duration = 60 * SECOND
 """How long the keeper watches a listener that nobody can reach any more."""
+DRAINING = "removed, draining"
+"""Why an application is shown that is not in the configuration any more."""
 
 
 # ── what happened ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,7 +102,7 @@ def removed(books: Books, event: Removed, now: Instant, out: list[Command]) -> N
     if event.how is Removal.CUT and event.connections:
         books.cut += event.connections
         waited = wording.seconds(books.definition.stop_timeout)
-        text = f"was killed with {event.connections} requests in it, after stop-timeout ({waited})"
+        text = f"was killed with {counted(event.connections, 'request')} in it, after stop-timeout ({waited})"
         out.append(books.message_of(instance, Severity.WARNING, Topic.REQUESTS_CUT, text))
 
 
@@ -154,6 +157,8 @@ def program_changed(books: Books, out: list[Command]) -> None:
 def start(books: Books, now: Instant, out: list[Command]) -> None:
     """Let it run; ends a back-off."""
     books.trouble = Trouble.NONE
+    if books.errand is not None and books.errand.topic is Topic.APP_STOPPED:
+        books.errand = None
     heal(books, "started by an operator", out)
     if books.generation == 0 and books.change is None:
         restart(books, now, out)
@@ -171,14 +176,15 @@ def stop(books: Books, now: Instant, out: list[Command]) -> None:
     """Let it not run; its socket stays, and visitors wait there."""
     if books.mode is Mode.RUN:
         books.mode = Mode.STOP
-        out.append(books.message(Severity.INFO, Topic.APP_STOPPED, "stopped by an operator"))
+        out.append(books.message(Severity.INFO, Topic.APP_STOPPING, "stopping, by an operator"))
         generations.empty(books, books.newest + 1, "stopped", now, out)
+        _wait_for(books, Topic.APP_STOPPED, now)
         books.reason = "by an operator"
 
 
 def restart(books: Books, now: Instant, out: list[Command]) -> None:
     """Replace every instance, the replacement first."""
-    out.append(books.message(Severity.INFO, Topic.APP_RESTARTED, "restarted by an operator"))
+    out.append(books.message(Severity.INFO, Topic.APP_RESTARTING, "restarting, by an operator"))
     _replace_all(books, Restart(why="restarted by an operator", new_listener=False), now, out)
 
 
@@ -208,6 +214,7 @@ def redefine(books: Books, definition: Application, change: Change, now: Instant
 def leave(books: Books, why: str, now: Instant, out: list[Command]) -> None:
     """Let it go because the daemon ends: nobody reaches it any more, and what runs finishes."""
     books.mode = Mode.LEAVE
+    books.errand = None
     generations.empty(books, 0, why, now, out)
 
 
@@ -215,10 +222,12 @@ def remove(books: Books, now: Instant, out: list[Command]) -> None:
     """Let it go because it is not in the configuration any more; its public name is gone already."""
     out.append(books.message(Severity.INFO, Topic.APP_REMOVED, "removed from the configuration"))
     books.mode = Mode.LEAVE
+    books.reason = DRAINING
     books.change = None
     books.slots = []
     books.generation = 0
     generations.drain(books, "removed from the configuration", now)
+    _wait_for(books, Topic.APP_GONE, now)
 
 
 def catch_up(books: Books, now: Instant, out: list[Command], *, outdated: bool, moved: bool) -> None:
@@ -236,6 +245,8 @@ def come_back(books: Books, definition: Application, now: Instant, out: list[Com
     """Let it run again although its last instances are still leaving: it is in the configuration once more."""
     books.definition = definition
     books.mode = Mode.RUN if definition.autostart else Mode.STOP
+    books.reason = ""
+    books.errand = None
     out.append(books.message(Severity.INFO, Topic.APP_ADDED, "added by the configuration again"))
     slots = books.empty_slots(now) if definition.autostart else []
     generations.switch(books, books.newest + 1, slots, "added by the configuration again", out)
@@ -262,6 +273,12 @@ def _replace_all(books: Books, wish: Restart, now: Instant, out: list[Command]) 
     books.reason = ""
     heal(books, wish.why, out)
     generations.begin(books, wish, now, out)
+    _wait_for(books, Topic.APP_RESTARTED, now)
+
+
+def _wait_for(books: Books, topic: Topic, now: Instant) -> None:
+    """Have *topic* told when what has just begun is done."""
+    books.errand = Errand(topic=topic, since=now, cut=books.cut)
 
 
 def _failed_start(books: Books, instance: Instance, why: str, now: Instant, out: list[Command]) -> None:

@@ -16,7 +16,7 @@ from fcgipm.core.instance import Instance
 from fcgipm.core.lifecycle import InstanceState
 from fcgipm.core.note import Memory, Mode, Trouble
 from fcgipm.core.policy import static
-from fcgipm.core.rollout import LateComer, Phase, Roll, Slot, Switch
+from fcgipm.core.rollout import Errand, LateComer, Phase, Roll, Slot, Switch
 from fcgipm.core.view import AppState, AppView, LiveInstance
 
 RESTART_FLOOR: Final[Duration] = 100 * MILLISECOND
@@ -53,6 +53,9 @@ class Books:
             self.generation = min(alive.generation for alive in living)  # nobody is told of those: one listener for all
         self.newest = max([1, memory.newest, published, *(alive.generation for alive in living)])
         self.change: Switch | Roll | None = None
+        self.errand: Errand | None = None
+        if self.mode is Mode.STOP and living:
+            self.errand = Errand(topic=Topic.APP_STOPPED, since=None, cut=self.cut)
         self.late: dict[int, LateComer] = {}
         """Visitors in the queue of an old listener, by its generation."""
         self.instances: dict[InstanceId, Instance] = {}
@@ -185,7 +188,6 @@ class Books:
             restarts=self.restarts,
             reason=self.reason,
             next_at=next_at,
-            next_text="next start" if next_at is not None else None,
             backoff_until=self.backoff.next_start(self.last_start) if held_back and self.last_start else None,
             abandoned=self.abandoned,
             cut=self.cut,

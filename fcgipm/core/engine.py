@@ -64,7 +64,7 @@ class Engine:
             self._books[name] = Books(
                 Application(name=name, command=("",)),
                 number=self._number,
-                memory=Memory(mode=Mode.LEAVE),
+                memory=Memory(mode=Mode.LEAVE, reason=app.DRAINING),
                 published=0,
                 living=left_over,
                 now=now,

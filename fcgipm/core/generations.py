@@ -92,6 +92,8 @@ def abandon(books: Books, why: str, severity: Severity, now: Instant, out: list[
     assert change is not None
     books.abandoned = max(books.abandoned, change.generation)
     books.reason = f"generation {change.generation} was given up: {why}"
+    if books.errand is not None and books.errand.topic is Topic.APP_RESTARTED:
+        books.errand = None
     text = f"{books.reason}; generation {books.generation} goes on"
     out.append(books.message(severity, Topic.GENERATION_ABANDONED, text))
     if isinstance(change, Switch) and change.phase is Phase.GATHERING:

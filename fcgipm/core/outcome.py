@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from fcgipm.core.view import AppState, AppView
+from fcgipm.counting import counted
 
 
 class Verdict(enum.Enum):
@@ -46,12 +47,12 @@ def judge(verb: str, before: AppView, now: AppView | None) -> Outcome:
 
 
 def _instances(count: int) -> str:
-    return f"{count} instance" if count == 1 else f"{count} instances"
+    return counted(count, "instance")
 
 
 def _cut(before: AppView, now: AppView) -> str:
     cut = now.cut - before.cut
-    return f"; {cut} requests were cut after stop-timeout" if cut else ""
+    return f"; {counted(cut, 'request')} cut, after stop-timeout" if cut else ""
 
 
 def _stopped(before: AppView, now: AppView) -> Outcome:

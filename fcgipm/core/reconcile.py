@@ -16,10 +16,17 @@ from fcgipm.core.events import Instant
 from fcgipm.core.instance import Instance
 from fcgipm.core.lifecycle import InstanceState
 from fcgipm.core.note import Mode, write
-from fcgipm.core.rollout import Phase, Roll, Slot, Switch
+from fcgipm.core.rollout import Errand, Phase, Roll, Slot, Switch
+from fcgipm.counting import counted
 
 SATURATED_AFTER: Final[Duration] = 1 * SECOND
 """Never found idle for so long: the others get a new listener, so that this one comes to rest."""
+
+_DONE: Final = {
+    Topic.APP_STOPPED: "stopped",
+    Topic.APP_RESTARTED: "every instance is replaced",
+    Topic.APP_GONE: "its last instance is gone",
+}
 
 
 def reconcile(books: Books, now: Instant, out: list[Command]) -> None:
@@ -31,6 +38,7 @@ def reconcile(books: Books, now: Instant, out: list[Command]) -> None:
     _grow(books, now, out)
     _advance(books, out)
     _order_removals(books, now, out)
+    _conclude(books, now, out)
     memory = books.memory()
     if memory != books.noted and books.mode is not Mode.LEAVE:
         books.noted = memory
@@ -193,3 +201,22 @@ def _order_removals(books: Books, now: Instant, out: list[Command]) -> None:
         elif instance.next_try is not None and instance.next_try <= now:
             instance.next_try = None
             out.append(Retire(instance=instance.id, cut=False, why=instance.why_retiring))
+
+
+def _conclude(books: Books, now: Instant, out: list[Command]) -> None:
+    """Tell that what somebody waits for is done."""
+    errand = books.errand
+    if errand is None or not _is_done(books, errand):
+        return
+    books.errand = None
+    took = "" if errand.since is None else f" after {wording.seconds(now - errand.since)}"
+    text = f"{_DONE[errand.topic]}{took}; {counted(books.cut - errand.cut, 'request')} cut"
+    out.append(books.message(Severity.INFO, errand.topic, text))
+
+
+def _is_done(books: Books, errand: Errand) -> bool:
+    if books.change is not None:
+        return False
+    if errand.topic is not Topic.APP_RESTARTED:
+        return not books.instances
+    return books.is_serving and all(one.generation >= books.generation for one in books.instances.values())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from fcgipm.core.commands import Topic
 from fcgipm.core.events import InstanceId, Instant
 
 
@@ -30,6 +31,18 @@ class LateComer:
     slot: Slot
     gone_at: Instant
     """When the keeper has closed that listener: there is nobody left to be served."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """What somebody waits for; when it is done that is told, with how long it took and how many requests were cut."""
+
+    topic: Topic
+    """Of that message."""
+    since: Instant | None
+    """When it began; None: under a manager that has died."""
+    cut: int
+    """How many requests the application had lost until then."""
 
 
 class Phase(enum.Enum):

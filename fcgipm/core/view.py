@@ -71,8 +71,7 @@ class AppView:
     reason: str
     """Why it is as it is; empty where nothing needs a word."""
     next_at: Instant | None
-    next_text: str | None
-    """What happens at *next_at*, such as ``next start``."""
+    """When the next instance is started; None: at once, or not at all."""
     backoff_until: Instant | None
     abandoned: int
     """The newest generation that was given up, 0 where none was."""

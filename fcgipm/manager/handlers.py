@@ -14,6 +14,7 @@ from aiohttp import web
 from fcgipm.codec import to_json
 from fcgipm.core import events
 from fcgipm.core.outcome import Outcome, Verdict
+from fcgipm.counting import counted
 from fcgipm.manager import observe, outcomes, streams
 from fcgipm.manager.arguments import Arguments, processes, unknown_app
 from fcgipm.manager.driver import Driver
@@ -92,15 +93,11 @@ async def apply(call: Call) -> web.StreamResponse:
         text = f"the keeper has not read the configuration within {call.arguments.timeout:g} s"
         raise Refused(504, text, ExitCode.TIMED_OUT) from None
     if applied.problems:
-        text = f"the configuration has {_problems(len(applied.problems))}; nothing was changed"
+        text = f"the configuration has {counted(len(applied.problems), 'problem')}; nothing was changed"
         raise Refused(422, text, ExitCode.FAILED, problems=list(applied.problems))
     more = {"changes": to_json(applied.changes), "warnings": list(applied.warnings)}
     watched = outcomes.of_apply(call.driver.state, applied.changes, before)
     return await _outcome(call, watched, more)
-
-
-def _problems(count: int) -> str:
-    return "1 problem" if count == 1 else f"{count} problems"
 
 
 async def show_logs(call: Call) -> web.StreamResponse:

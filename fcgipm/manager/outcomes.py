@@ -10,6 +10,7 @@ from fcgipm import wire
 from fcgipm.config.schema import Change
 from fcgipm.core.outcome import Outcome, Verdict, judge
 from fcgipm.core.view import AppState, AppView
+from fcgipm.counting import counted
 from fcgipm.manager import translate
 from fcgipm.manager.state import State
 
@@ -69,5 +70,6 @@ def _judge(watched: Watched, now: AppView | None) -> Outcome:
     if watched.verb == "remove":
         if now is None:
             return Outcome(state=Verdict.DONE, text=f"{watched.app}: removed")
-        return Outcome(state=Verdict.PENDING, text=f"{watched.app}: {len(now.instances)} instances still there")
+        left = counted(len(now.instances), "instance")
+        return Outcome(state=Verdict.PENDING, text=f"{watched.app}: {left} still there")
     return judge(watched.verb, watched.before, now)

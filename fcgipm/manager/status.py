@@ -91,10 +91,7 @@ def _external(external: External, reach: Reach) -> dict[str, Any]:
 
 def _next(view: AppView, now: Instant) -> str | None:
     """Return what happens next and when: ``next start in 4 s``."""
-    if view.next_text is None or view.next_at is None:
-        return view.next_text
-    left = max(0, -(-(view.next_at - now) // _SECOND))
-    return f"{view.next_text} in {left} s"
+    return None if view.next_at is None else f"next start in {max(0, -(-(view.next_at - now) // _SECOND))} s"
 
 
 def _span(now: Instant, then: Instant) -> float:

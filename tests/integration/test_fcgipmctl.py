@@ -281,7 +281,7 @@ def test_following_ends_with_the_daemon_and_says_so(stage: Stage) -> None:
 
 def test_events_tell_what_an_operator_did(ctl: Ctl) -> None:
     ctl("stop", "shop")
-    assert "info app-stopped: shop: stopped by an operator" in ctl("events").stdout
+    assert "info app-stopping: shop: stopping, by an operator" in ctl("events").stdout
 
 
 def test_a_reader_that_goes_away_ends_it_without_a_word(stage: Stage) -> None:
