@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import resource
+import select
 import signal
 import socket
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from fcgipm.keeper.identity import become
+from fcgipm.linux import dispositions
+from fcgipm.linux import pidfd as pidfds
 
 if TYPE_CHECKING:
     from fcgipm.config.identity import Identity
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 _WIRE: Final = 3
 _STATUS: Final = 4
 _LAST_DESCRIPTOR: Final = 2**31 - 1
+_PATIENCE: Final = 1000
+"""Milliseconds in which the child must have come to its exec; the keeper does nothing else meanwhile."""
 _SEND_BUFFER: Final = 1024 * 1024
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -54,28 +59,43 @@ def launch(argv: Sequence[str], identity: Identity, nofile: tuple[int, int]) -> 
                 os.close(telling)
             pidfd = os.pidfd_open(pid)
             undo.callback(os.close, pidfd)
-            problem = os.read(status, 4096)
+            problem = _problem(status, pidfd)
             if problem:
-                os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-                raise OSError(problem.decode(errors="replace"))
+                pidfds.wait(pidfd, _PATIENCE)
+                raise OSError(problem)
             undo.pop_all()
     return Launched(pid, pidfd, ours, said)
 
 
+def _problem(status: int, pidfd: int) -> str:
+    """Return what the child tells of its way to exec, nothing where that went well; kill it where it takes too long."""
+    poller = select.poll()
+    poller.register(status, select.POLLIN)
+    if poller.poll(_PATIENCE):
+        return os.read(status, 4096).decode(errors="replace")
+    pidfds.send(pidfd, signal.SIGKILL)
+    return f"it was not executed within {_PATIENCE} ms"
+
+
 def _fork(argv: Sequence[str], identity: Identity, nofile: tuple[int, int], descriptors: tuple[int, int, int]) -> int:
+    changed = dispositions.changed()
     # No handler of ours may run in the child.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()
         if pid == 0:
-            _be_child(argv, identity, nofile, descriptors)
+            _be_child(argv, identity, nofile, descriptors, changed)
         return pid
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _be_child(
-    argv: Sequence[str], identity: Identity, nofile: tuple[int, int], descriptors: tuple[int, int, int]
+    argv: Sequence[str],
+    identity: Identity,
+    nofile: tuple[int, int],
+    descriptors: tuple[int, int, int],
+    changed: list[int],
 ) -> NoReturn:
     step, status = "setsid", descriptors[2]
     try:
@@ -90,11 +110,7 @@ def _be_child(
         status = _STATUS
         os.closerange(_STATUS + 1, _LAST_DESCRIPTOR)
         step = "signals"
-        for handled in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
-            signal.signal(handled, signal.SIG_DFL)
-        for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(ignored, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        dispositions.reset(changed)
         os.chdir("/")
         resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
         step = f"becoming {identity.user}"

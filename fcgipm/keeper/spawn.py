@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from fcgipm.keeper.recipe import Recipe
+from fcgipm.linux import dispositions
 from fcgipm.linux import pidfd as pidfds
-from fcgipm.linux import procfs
 
-_ALL_SIGNALS: Final = signal.valid_signals()
 _STATUS: Final = 3
 """Where the child keeps its end of the status pipe; everything above it is closed."""
 _LAST_DESCRIPTOR: Final = 2**31 - 1
 _MAX_STATUS: Final = 4096
 """A write to a pipe of up to this size is never split."""
+_FAREWELL: Final = 1000
+"""Milliseconds that a child may take to end after its last message."""
 
 
 class SpawnError(Exception):
@@ -77,8 +78,8 @@ def begin(recipe: Recipe, listener_fd: int) -> Starting:
 def finish(starting: Starting) -> None:
     """Take the result of `begin`: return when the program was executed, and close *status_fd*.
 
-    Raises `SpawnError` where it was not: the child is reaped then, and all descriptors are closed.  Waits if the
-    child is not there yet, so call it when *status_fd* is readable.
+    Raises `SpawnError` where it was not: the child is reaped then, and all descriptors are closed.  To be called when
+    *status_fd* is readable: a child that has not told anything yet is not waited for.
     """
     try:
         told = os.read(starting.status_fd, _MAX_STATUS)
@@ -86,16 +87,16 @@ def finish(starting: Starting) -> None:
         os.close(starting.status_fd)
     if not told:
         return
-    pidfds.reap(starting.pidfd, block=True)  # it does nothing after its message but exit
+    pidfds.wait(starting.pidfd, _FAREWELL)  # it does nothing after its message but exit
     _close_all([starting.pidfd, starting.stdout_fd, starting.stderr_fd])
     step, _, error = told.decode(errors="replace").partition("\0")
     raise SpawnError(step, error)
 
 
 def _fork(recipe: Recipe, descriptors: tuple[int, int, int, int]) -> tuple[int, int]:
-    handled = _handled_signals()
+    handled = dispositions.changed()
     # Blocked until the child has reset their dispositions: a handler of ours must not run in it.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()
         if pid == 0:
@@ -108,12 +109,6 @@ def _fork(recipe: Recipe, descriptors: tuple[int, int, int, int]) -> tuple[int, 
         os.kill(pid, signal.SIGKILL)  # our child, not waited for yet: the number is still its own
         os.waitpid(pid, 0)
         raise
-
-
-def _handled_signals() -> list[int]:
-    """Return the signals whose disposition is not the default one, of those that the C library lets us change."""
-    bits = procfs.status_bits(b"SigIgn", b"SigCgt")
-    return [number for number in range(1, bits.bit_length() + 1) if bits >> (number - 1) & 1 and number in _ALL_SIGNALS]
 
 
 # ── in the child ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -165,11 +160,8 @@ def _place_descriptors(descriptors: tuple[int, int, int, int], step: _Step) -> N
 
 def _reset_signals(handled: list[int], step: _Step) -> None:
     step.name = "signals"
-    for number in handled:
-        if number != signal.SIGPIPE:
-            signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as mod_fastcgi promises its applications
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    dispositions.reset(number for number in handled if number != signal.SIGPIPE)
 
 
 def _set_resources(recipe: Recipe, step: _Step) -> None:

@@ -41,11 +41,16 @@ def send(pidfd: int, number: int) -> bool:
     return True
 
 
-def has_ended(pidfd: int) -> bool:
-    """Return whether the process has ended (it may still be waited for)."""
+def has_ended(pidfd: int, within: int = 0) -> bool:
+    """Return whether the process has ended (it may still be waited for), or does so *within* some milliseconds."""
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
-    return bool(poller.poll(0))
+    return bool(poller.poll(within))
+
+
+def wait(pidfd: int, within: int) -> Ended | None:
+    """Wait at most *within* milliseconds for the end of a child and collect it; None while it lives."""
+    return reap(pidfd) if has_ended(pidfd, within) else None
 
 
 def reap(pidfd: int, *, block: bool = False) -> Ended | None:

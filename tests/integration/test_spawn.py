@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -23,7 +24,7 @@ from harness.instances import Stage, identity, python, read_line, recipe
 from fcgipm.keeper import spawn
 from fcgipm.keeper.recipe import LIMITS, Limit, wrapper_arguments
 from fcgipm.keeper.spawn import SpawnError
-from fcgipm.linux import pidfd
+from fcgipm.linux import dispositions, pidfd
 
 PROBE = """
 import json, os, resource, stat
@@ -144,6 +145,27 @@ def test_ignored_signals_of_a_program_without_opinion(stage: Stage) -> None:
     assert int(lines["SigIgn"], 16) == 1 << (signal.SIGPIPE - 1)
     assert int(lines["SigCgt"], 16) == 0
     assert int(lines["SigBlk"], 16) == 0
+
+
+@pytest.fixture
+def ignoring_what_the_c_library_hides() -> Iterator[None]:
+    """Ignore signals 32 and 33, as GNU make lets its children."""
+    call = dispositions._SYS_RT_SIGACTION[os.uname().machine]
+    libc = ctypes.CDLL(None)
+    ignore, before = ctypes.create_string_buffer(b"\1" + bytes(63), 64), ctypes.create_string_buffer(64)
+    for number in (32, 33):
+        assert libc.syscall(call, number, ignore, before, ctypes.c_size_t(8)) == 0
+    yield
+    for number in (32, 33):
+        assert libc.syscall(call, number, before, None, ctypes.c_size_t(8)) == 0
+
+
+@pytest.mark.usefixtures("ignoring_what_the_c_library_hides")
+def test_signals_that_the_c_library_hides_are_default_too(stage: Stage) -> None:
+    assert {32, 33} <= set(dispositions.changed())
+    _, stdout, _ = stage.reap(stage.start(recipe("/bin/cat", "/proc/self/status")))
+    lines = dict(line.split(":\t", 1) for line in stdout.decode().splitlines())
+    assert int(lines["SigIgn"], 16) == 1 << (signal.SIGPIPE - 1)
 
 
 def test_signal_that_arrives_before_the_exec_is_obeyed(stage: Stage) -> None:

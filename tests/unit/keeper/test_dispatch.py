@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -118,3 +119,85 @@ def test_a_bucket_gives_its_burst_at_once_and_its_rate_for_ever() -> None:
     assert bucket.wait(now + SECOND // 10) == 0
     assert bucket.wait(now + SECOND // 10) == SECOND // 10
     assert [bucket.wait(now + 10 * SECOND) for _ in range(4)] == [0, 0, 0, SECOND // 10]
+
+
+class Sick:
+    """Something that is always due, and fails a few times before it heals."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.calls: list[int] = []
+        self.healed = False
+
+    def deadline(self) -> int | None:
+        return None if self.healed else 0
+
+    def expire(self, now: int) -> None:
+        self.calls.append(now)
+        if self.errors:
+            raise self.errors.pop(0)
+        self.healed = True
+
+
+def test_a_holder_that_fails_is_left_alone_for_longer_and_longer_and_heals(dispatch: Dispatch, tmp_path: Path) -> None:
+    sick = Sick(OSError(23, "Too many open files in system"), OSError(23, "Too many open files in system"))
+    dispatch.hold(sick)
+    while not sick.healed:
+        dispatch.step()
+
+    first, second = (after - before for before, after in itertools.pairwise(sick.calls))
+    assert first >= 100 * MILLISECOND
+    assert second >= 200 * MILLISECOND
+    assert (tmp_path / "log").read_text().count("Too many open files") == 1
+
+
+def test_another_error_is_logged_and_no_number_of_them_ends_the_loop(dispatch: Dispatch, tmp_path: Path) -> None:
+    sick = Sick(OSError(23, "one"), OSError(23, "one"), OSError(24, "two"), *[ValueError("three")] * 2000)
+    for _ in range(2003):
+        dispatch._guarded(sick, lambda: sick.expire(0))
+
+    log = (tmp_path / "log").read_text()
+    assert [log.count(text) for text in ("one", "two", "three")] == [1, 1, 1]
+    assert dispatch._troubles[sick].pause == 5 * SECOND
+
+
+def test_a_descriptor_that_fails_is_left_alone_too_even_when_it_is_watched_again(dispatch: Dispatch) -> None:
+    readable, writable = os.pipe()
+    calls: list[int] = []
+
+    def call() -> None:
+        calls.append(time.monotonic_ns())
+        if len(calls) < 2:
+            raise OSError(12, "Cannot allocate memory")
+        os.read(readable, 1)
+
+    os.write(writable, b"x")
+    dispatch.watch(readable, call)
+    dispatch.step()
+    dispatch.watch(readable, call)
+    while len(calls) < 2:
+        dispatch.step()
+
+    assert calls[1] - calls[0] >= 100 * MILLISECOND
+    os.write(writable, b"x")
+    dispatch.step()
+    assert len(calls) == 3  # it has healed
+    dispatch.forget(readable)
+    os.close(readable)
+    os.close(writable)
+
+
+def test_a_descriptor_that_is_forgotten_while_it_rests_is_forgotten(dispatch: Dispatch) -> None:
+    readable, writable = os.pipe()
+    os.write(writable, b"x")
+    dispatch.watch(readable, lambda: os.close(-1))
+    dispatch.step()
+    dispatch.forget(readable)
+    calls: list[str] = []
+    dispatch.watch(readable, lambda: calls.append("another's"))
+    dispatch.step()
+
+    assert calls == ["another's"]
+    dispatch.forget(readable)
+    os.close(readable)
+    os.close(writable)
