@@ -50,7 +50,7 @@ TOPICS: Final = MappingProxyType(
         Topic.INSTANCE_STARTED: "an instance was started, and why",
         Topic.INSTANCE_READY: "it accepts connections, and how long that took",
         Topic.INSTANCE_ENDED: "it ended, by itself or by a signal, and what happens next; its last lines are attached",
-        Topic.INSTANCE_REMOVED: "one that is to go was removed (killed while idle, asked, or cut), cannot go yet, or is gone",
+        Topic.INSTANCE_REMOVED: "one that has to go was removed (killed while idle, asked, or cut), cannot yet, or is gone",
         Topic.START_FAILED: "an instance could not be started: the step, the error, and when it is tried again",
         Topic.START_DENIED: "a start was due and not allowed: the reason, once until it changes",
         Topic.BACKOFF_ENTERED: "instances ended too early again and again; starts are rare now",

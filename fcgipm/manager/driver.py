@@ -17,8 +17,9 @@ from fcgipm.manager.record import EventRecord
 from fcgipm.manager.state import Member, State
 
 _NANOSECONDS: Final = 1_000_000_000
-_LAST_WORDS: Final = 10
-"""Lines attached to the event of a crash."""
+LAST_LINES: Final = 10
+LAST_BYTES: Final = 4096
+"""What is attached at most to the event of a crash."""
 _GOODBYE: Final = 1.0
 """Seconds that the daemon's end waits at most for the answers to those who asked for it."""
 _CRASHES: Final = {Topic.INSTANCE_ENDED, Topic.START_FAILED}
@@ -63,7 +64,7 @@ class Driver:
         """Keep *tell* as an event, with an instance's last words where it crashed."""
         lines: tuple[str, ...] = ()
         if tell.topic in _CRASHES and tell.severity >= Severity.WARNING and tell.app and tell.instance is not None:
-            lines = self.state.logs.last_words(tell.app, tell.instance, _LAST_WORDS)
+            lines = self.state.logs.last_words(tell.app, tell.instance, lines=LAST_LINES, size=LAST_BYTES)
         self.record(
             EventRecord(
                 time=wall_clock(),

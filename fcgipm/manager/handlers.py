@@ -22,12 +22,12 @@ from fcgipm.manager.metrics import Picture, render
 from fcgipm.manager.reach import addresses_of
 from fcgipm.manager.refusal import Refused, misused
 from fcgipm.manager.request import RequestError, request
-from fcgipm.manager.status import status
+from fcgipm.manager.status import daemon, external, statics
 from fcgipm.manager.usage import read_usage
 from fcgipm.verbs import VERBS, ExitCode, Verb
 
-_SCRAPE: Final = 0.03
-"""Seconds that a scrape waits for external applications at most; then what is known of them holds."""
+_LOOK: Final = 0.05
+"""Seconds that a scrape or a status waits for external applications at most; then what was known of them holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,12 @@ async def show_status(call: Call) -> web.StreamResponse:
     """Answer with the applications' state."""
     state, names = call.driver.state, call.arguments.apps
     _check_known(call, names, external=True)
-    shown = [external for name, external in state.externals.items() if not names or name in names]
-    reach = await state.prober.look(shown)
-    views = [view for view in state.engine.view(state.now()) if not names or view.name in names]
+    externals = [external for name, external in state.externals.items() if _named(name, names)]
+    reach = await state.prober.look(externals, within=_LOOK)
+    views = [view for view in state.engine.view(state.now()) if _named(view.name, names)]
     usage = read_usage([each.pid for view in views for each in view.instances if each.pid is not None])
-    return _answer(status(state, names, traffic=observe.traffic(state), reach=reach, usage=usage))
+    apps = [*statics(state, views, observe.traffic(state), usage), *(external(each, reach) for each in externals)]
+    return _answer({**daemon(state), "apps": apps})
 
 
 async def change(call: Call) -> web.StreamResponse:
@@ -169,7 +170,7 @@ async def show_metrics(call: Call) -> web.StreamResponse:
 async def metrics(driver: Driver, asked: web.BaseRequest) -> web.StreamResponse:
     """Answer *asked* with the exposition, in the format that it accepts."""
     state = driver.state
-    reach = await state.prober.look(state.externals.values(), within=_SCRAPE)
+    reach = await state.prober.look(state.externals.values(), within=_LOOK)
     picture = Picture(
         now=state.now(),
         started_unix=state.started_unix,

@@ -9,61 +9,31 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from fcgipm.log import LineSplitter, wall_clock
 from fcgipm.manager.allowance import Allowance
-from fcgipm.manager.feed import Feed
+from fcgipm.manager.feed import Feed, Window
 from fcgipm.manager.record import LogLine
 
 _TURN: Final = 64 * 1024
 """Bytes read of one pipe before the others have their turn; as much as a pipe holds."""
-_LAST_WORDS: Final = 4 * _TURN
-"""Bytes read of a pipe at once when its instance has ended: a surviving child may go on writing."""
-_RING_CHARACTERS: Final = 256 * 1024
-"""Characters kept of an application, whatever the number of lines."""
+_TURNS_AT_END: Final = 4
+"""How often a pipe is read at once when its instance has ended: a surviving child may go on writing."""
+RING_BYTES: Final = 256 * 1024
+"""Bytes kept of an application's lines, whatever their number."""
 _DROP_REPORT: Final = 1.0
 """Seconds between two lines that say how much was thrown away."""
 STREAMS: Final = ("stdout", "stderr")
-
-
-class Ring:
-    """The last lines of one application, bounded in number and in characters."""
-
-    __slots__ = ("_characters", "_keep", "_lines")
-
-    def __init__(self, keep: int) -> None:
-        self._keep = keep
-        self._lines: deque[LogLine] = deque()
-        self._characters = 0
-
-    def __iter__(self) -> Iterator[LogLine]:
-        return iter(tuple(self._lines))
-
-    def add(self, line: LogLine) -> None:
-        """Keep *line*, and forget the oldest where there are too many."""
-        self._lines.append(line)
-        self._characters += len(line.text)
-        self._shrink()
-
-    def resize(self, keep: int) -> None:
-        """Keep *keep* lines from now on."""
-        self._keep = keep
-        self._shrink()
-
-    def _shrink(self) -> None:
-        while len(self._lines) > self._keep or self._characters > _RING_CHARACTERS:
-            self._characters -= len(self._lines.popleft().text)
 
 
 @dataclass(slots=True)
 class _Source:
     """One application that writes."""
 
-    ring: Ring
+    ring: Window[LogLine]
     allowance: Allowance
     pipes: int = 0
     dropped_lines: int = 0
@@ -127,7 +97,7 @@ class Logs:
     def drain(self, instance: int) -> None:
         """Read what an instance that has ended left in its pipes."""
         for pipe in tuple(self._pipes.get(instance, ())):
-            for _ in range(_LAST_WORDS // _TURN):
+            for _ in range(_TURNS_AT_END):
                 if not self._turn(pipe):
                     break
 
@@ -139,10 +109,18 @@ class Logs:
         found = [line for source in self._sources.values() for line in source.ring]
         return sorted(found, key=lambda line: line.time)
 
-    def last_words(self, app: str, instance: int, count: int) -> tuple[str, ...]:
-        """Return the last *count* lines that *instance* wrote."""
-        lines = [line.text for line in self.lines(app) if line.instance == instance]
-        return tuple(lines[-count:]) if count else ()
+    def last_words(self, app: str, instance: int, *, lines: int, size: int) -> tuple[str, ...]:
+        """Return the last *lines* that *instance* wrote, at most *size* bytes; of the last one at least a part."""
+        found: list[str] = []
+        for line in reversed(self.lines(app)):
+            if line.instance != instance:
+                continue
+            data = line.text.encode()
+            if len(found) == lines or (len(data) > size and found):
+                break
+            found.append(data[:size].decode(errors="ignore"))
+            size -= len(data)
+        return tuple(reversed(found))
 
     def resize(self, keep: int) -> None:
         """Keep *keep* lines of each application from now on."""
@@ -165,7 +143,7 @@ class Logs:
     def _source(self, app: str) -> _Source:
         found = self._sources.get(app)
         if found is None:
-            found = self._sources[app] = _Source(Ring(self._keep), Allowance(time.monotonic_ns()))
+            found = self._sources[app] = _Source(Window(self._keep, RING_BYTES), Allowance(time.monotonic_ns()))
         return found
 
     def _turn(self, pipe: _Pipe) -> bool:

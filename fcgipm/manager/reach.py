@@ -38,7 +38,7 @@ class Prober:
         self._running: dict[tuple[str, ...], asyncio.Task[Reach]] = {}
         self._last: dict[tuple[str, ...], Reach] = {}
 
-    async def look(self, externals: Iterable[External], *, within: float = 2 * _PATIENCE) -> dict[str, Reach]:
+    async def look(self, externals: Iterable[External], *, within: float) -> dict[str, Reach]:
         """Return whether each of *externals* can be reached; all hosts of one must be.
 
         What is not known *within* so many seconds is as it was last time.
@@ -47,7 +47,7 @@ class Prober:
         tasks = {self._try(addresses) for addresses in wanted.values()}
         if tasks:
             await asyncio.wait(tasks, timeout=within)
-        unknown = Reach("unknown", "not known yet")
+        unknown = Reach("unknown", "it has not answered yet")
         return {name: self._last.get(addresses, unknown) for name, addresses in wanted.items()}
 
     def _try(self, addresses: tuple[str, ...]) -> asyncio.Task[Reach]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,11 @@ class EventRecord:
     lines: tuple[str, ...] = ()
     """The last lines that a crashed instance wrote."""
 
+    @property
+    def weight(self) -> int:
+        """The bytes of its texts in memory."""
+        return sys.getsizeof(self.text) + sum(map(sys.getsizeof, self.lines))
+
     def to_json(self) -> dict[str, Any]:
         """Return the object that stands for it on the control socket."""
         return dict(to_json(self))
@@ -42,6 +48,11 @@ class LogLine:
     stream: str
     """``stdout``, ``stderr`` or ``fcgipm``."""
     text: str
+
+    @property
+    def weight(self) -> int:
+        """The bytes of its text in memory."""
+        return sys.getsizeof(self.text)
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that stands for it on the control socket."""

@@ -20,6 +20,8 @@ from fcgipm.manager.record import EventRecord
 from fcgipm.manager.tally import Tally
 
 EVENTS_KEPT: Final = 1_000
+EVENT_BYTES: Final = 1024 * 1024
+"""Bytes kept of all events, whatever their number."""
 _OLD_LISTENERS: Final = 3
 
 
@@ -56,7 +58,7 @@ class State:
             next_instance=InstanceId(snapshot.next_instance),
             now=self.now(),
         )
-        self.events: Feed[EventRecord] = Feed(EVENTS_KEPT)
+        self.events: Feed[EventRecord] = Feed(EVENTS_KEPT, EVENT_BYTES)
         self.instances = {fact.instance: Member(fact.app, fact.pid) for fact in snapshot.instances}
         """Every instance that was ordered and has not ended."""
         self.logs = Logs(self.daemon.log_ring)

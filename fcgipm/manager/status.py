@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from fcgipm.config.schema import External
@@ -18,27 +18,37 @@ _SECOND: Final = 1_000_000_000
 _UNKNOWN: Final = Traffic(waiting=None, limit=None, busy=None)
 
 
-def status(
-    state: State,
-    names: Collection[str],
-    *,
-    traffic: Mapping[str, Traffic],
-    reach: Mapping[str, Reach],
-    usage: Mapping[int, Usage],
-) -> dict[str, Any]:
-    """Return the status of the applications called *names*, or of all where there are none."""
-    now = state.now()
-    views = [view for view in state.engine.view(now) if not names or view.name in names]
-    externals = [external for name, external in state.externals.items() if not names or name in names]
+def daemon(state: State) -> dict[str, Any]:
+    """Return what is to say of the daemon itself."""
     return {
         "version": 1,
         "pid": state.keeper_pid,
         "manager_pid": os.getpid(),
-        "uptime": _span(now, state.started_at),
-        "apps": [
-            *(_static(state, view, traffic.get(view.name, _UNKNOWN), usage, now) for view in views),
-            *(_external(external, reach[external.name]) for external in externals),
-        ],
+        "uptime": _span(state.now(), state.started_at),
+    }
+
+
+def statics(
+    state: State, views: Iterable[AppView], traffic: Mapping[str, Traffic], usage: Mapping[int, Usage]
+) -> list[dict[str, Any]]:
+    """Return the status of each application in *views*."""
+    now = state.now()
+    return [_static(state, view, traffic.get(view.name, _UNKNOWN), usage, now) for view in views]
+
+
+def external(definition: External, reach: Mapping[str, Reach]) -> dict[str, Any]:
+    """Return the status of an application that is managed elsewhere, in the same shape."""
+    found = reach[definition.name]
+    unknown = ("generation", "processes", "ready", "queue", "queue_limit", "busy", "restarts")
+    return {
+        "name": definition.name,
+        "kind": "external",
+        "state": found.state,
+        "address": ", ".join(addresses_of(definition)),
+        **dict.fromkeys(unknown),
+        "reason": found.reason or None,
+        "next": None,
+        "instances": [],
     }
 
 
@@ -72,20 +82,6 @@ def _instance(instance: InstanceView, usage: Mapping[int, Usage], now: Instant) 
         "generation": instance.generation,
         "rss": None if used is None else used.rss,
         "cpu": None if used is None else round(used.cpu, 3),
-    }
-
-
-def _external(external: External, reach: Reach) -> dict[str, Any]:
-    unknown = ("generation", "processes", "ready", "queue", "queue_limit", "busy", "restarts")
-    return {
-        "name": external.name,
-        "kind": "external",
-        "state": reach.state,
-        "address": ", ".join(addresses_of(external)),
-        **dict.fromkeys(unknown),
-        "reason": reach.reason or None,
-        "next": None,
-        "instances": [],
     }
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from aiohttp import web
 
-from fcgipm.manager.feed import Feed
+from fcgipm.manager.feed import Feed, ItemT
 
-ItemT = TypeVar("ItemT")
 _PIECE: Final = 64 * 1024
 """Bytes after which the client's pace is waited for."""
 

@@ -89,6 +89,21 @@ def test_an_external_application_is_reachable_or_not(place: Path) -> None:
             assert stage.status("legacy")["state"] == "reachable"
 
 
+def test_an_external_application_that_hangs_does_not_hold_up_the_status(place: Path) -> None:
+    with socket.socket() as listener, socket.socket() as queued:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        queued.connect(listener.getsockname())  # the queue is full: further connections hang
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+        with staged(place, externals=[External(name="legacy", host=(host,))]) as stage:
+            stage.ask("GET", "/metrics")
+            begun = time.monotonic()
+            first = stage.status("legacy")
+            assert time.monotonic() - begun < 0.5  # it would take a second
+            assert (first["state"], first["reason"]) == ("unknown", "it has not answered yet")
+            until(lambda: stage.status("legacy")["state"] == "unreachable")
+
+
 def test_operators_steer_and_hear_the_outcome(place: Path) -> None:
     with staged(place, app(processes=2)) as stage:
         stage.wait_ready("blog", 2)

@@ -104,6 +104,24 @@ def test_a_crash_is_told_with_its_last_words(place: Path) -> None:
         assert event["lines"] == [*(f"line {number}" for number in range(21, 30)), "fatal: no database"]
 
 
+def test_the_last_words_of_a_crash_are_few(place: Path) -> None:
+    with staged(place, app()) as stage:
+        stage.wait_ready("blog", 1)
+        write(stage, 1, b"".join(b"%d" % number * 1500 + b"\n" for number in range(10)))
+        stage.end_instance(1, code=None, signal=11)
+
+        def ends() -> list[Any]:
+            events = [json.loads(line) for line in stage.ask("GET", "/v1/events").body.splitlines()]
+            return [event["lines"] for event in events if event["topic"] == "instance-ended"]
+
+        assert until(ends) == [["8" * 1500, "9" * 1500]]
+        until(lambda: 2 in stage.instances)
+        write(stage, 2, b"long" * 2000)
+        stage.end_instance(2, code=None, signal=11)
+        until(lambda: len(ends()) == 2)
+        assert ends()[1] == ["long" * 1024]
+
+
 @contextmanager
 def flood(stage: Stage, number: int) -> Iterator[list[int]]:
     """Write without pause as instance *number*; the list holds how many bytes it got rid of."""
