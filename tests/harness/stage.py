@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fcgipm import wire
 from fcgipm.codec import to_json
 from fcgipm.config.schema import Application, Daemon, External
+from fcgipm.manager.translate import address_of
 from harness.waiting import until
 
 _LAUNCH = """
@@ -157,10 +158,16 @@ class Stage:
         """Return what the manager is told of the configuration."""
         return wire.Definitions(
             daemon=to_json(self.daemon),
-            applications=tuple(to_json(each) for each in self.applications),
+            applications=tuple(to_json(self._complete(each)) for each in self.applications),
             externals=tuple(to_json(each) for each in self.externals),
             access=dict(self.access),
         )
+
+    def _complete(self, application: Application) -> Application:
+        """Return *application* as the configuration would have it: with its socket."""
+        if application.socket is not None or application.port is not None:
+            return application
+        return replace(application, socket=f"{self.place}/{application.name}.sock")
 
     def listeners(self) -> tuple[wire.ListenerFact, ...]:
         """Return the public listeners."""
@@ -284,10 +291,14 @@ class Stage:
         return wire.ListenerFact(
             app=app,
             generation=generation,
-            address=f"unix:{self.place}/{app}.sock",
+            address=self._address(app),
             bound=f"{self.place}/private/{app}.{generation}",
             published=generation > 0,
         )
+
+    def _address(self, app: str) -> str:
+        definition = next((each for each in self.applications if each.name == app), None)
+        return f"unix:{self.place}/{app}.sock" if definition is None else address_of(self._complete(definition))
 
     def _snapshot(self) -> wire.Snapshot:
         now = time.monotonic_ns()
