@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 import setproctitle
 
-from fcgipm.config.load import ConfigError, load
+from fcgipm.config.apart import load_apart
+from fcgipm.config.problems import ConfigError
 from fcgipm.keeper.loop import Outcome, StartError, run
 from fcgipm.log import why_unheard
 
 if TYPE_CHECKING:
-    from fcgipm.config.load import Loaded
+    from fcgipm.config.loaded import Loaded
 
 _UMASK: Final = 0o027
 """For the log file; everything else is given its mode explicitly."""
@@ -28,7 +29,7 @@ def start(file: str, *, foreground: bool) -> int:
     """
     environ = dict(os.environ)  # before setproctitle writes over it
     try:
-        loaded = load(file, environ=environ, euid=os.geteuid(), foreground=foreground)
+        loaded = load_apart(file, environ=environ, euid=os.geteuid(), foreground=foreground)
     except ConfigError as error:
         for problem in error.problems:
             _print(str(problem))

@@ -4,41 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from fcgipm.config import resolve
 from fcgipm.config.check import check_system
 from fcgipm.config.drafts import Draft, Reader
 from fcgipm.config.environment import environment_of
-from fcgipm.config.identity import Identity, identity_of, manager_identity, web_identity
+from fcgipm.config.identity import identity_of, manager_identity, web_identity
+from fcgipm.config.loaded import Loaded
 from fcgipm.config.problems import ConfigError, Problem, Report, Where
 from fcgipm.config.schema import Application, Change, Config, Daemon, External, options
 from fcgipm.config.sources import Source, read_sources
 from fcgipm.config.tables import gather
 
 __all__ = ["ConfigError", "Loaded", "Problem", "load"]
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A configuration that can be run: every application is complete, and everything it names exists."""
-
-    path: str
-    files: tuple[str, ...]
-    """All files that were read, absolute, *path* first."""
-    config: Config
-    identities: Mapping[str, Identity]
-    """As whom each application runs."""
-    environments: Mapping[str, Mapping[str, str]]
-    """The whole environment of an instance of each application."""
-    manager: Identity
-    web: Identity
-    warnings: tuple[str, ...]
-    written: frozenset[str]
-    """The fields of [fcgipm] that were written, not filled in."""
-    pending: tuple[str, ...]
-    """Fields of [fcgipm] that differ from those of the running daemon and need its restart; not in *config*."""
 
 
 def load(

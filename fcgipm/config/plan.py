@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from fcgipm.config.load import Loaded
+from fcgipm.config.loaded import Loaded
 from fcgipm.config.schema import Application, Change, Daemon, External, options
 
 Effect: TypeAlias = Change | Literal["added", "removed"]

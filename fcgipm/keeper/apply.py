@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fcgipm import wire
-from fcgipm.config.load import ConfigError, Loaded, load
+from fcgipm.config.apart import load_apart
 from fcgipm.config.plan import KeyChange, compare
+from fcgipm.config.problems import ConfigError
 from fcgipm.config.schema import Application, Change
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.handover import definitions_of
@@ -19,6 +20,7 @@ from fcgipm.keeper.sockets import SocketError
 from fcgipm.linux import memory
 
 if TYPE_CHECKING:
+    from fcgipm.config.loaded import Loaded
     from fcgipm.keeper.programs import Programs
     from fcgipm.keeper.starting import Starting
 
@@ -66,7 +68,7 @@ class Applier:
         """Apply what the file says by now and report what has changed; a problem means that nothing has."""
         old = self._context.loaded
         try:
-            new = load(
+            new = load_apart(
                 old.path,
                 environ=self._environ,
                 euid=os.geteuid(),

@@ -12,7 +12,7 @@ from fcgipm.linux.sock_diag import Diag
 from fcgipm.log import Logger
 
 if TYPE_CHECKING:
-    from fcgipm.config.load import Loaded
+    from fcgipm.config.loaded import Loaded
     from fcgipm.config.schema import Application
 
 

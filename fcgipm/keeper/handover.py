@@ -13,7 +13,7 @@ from fcgipm.config.schema import Application, Daemon, External
 from fcgipm.keeper.rights import access_of
 
 if TYPE_CHECKING:
-    from fcgipm.config.load import Loaded
+    from fcgipm.config.loaded import Loaded
 
 
 def definitions_of(loaded: Loaded) -> wire.Definitions:

@@ -41,7 +41,7 @@ from fcgipm.linux.sock_diag import Diag
 from fcgipm.log import Logger, is_file, open_file, open_sink, wall_clock
 
 if TYPE_CHECKING:
-    from fcgipm.config.load import Loaded
+    from fcgipm.config.loaded import Loaded
 
 __all__ = ["Outcome", "StartError", "run"]
 

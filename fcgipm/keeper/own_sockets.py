@@ -14,7 +14,7 @@ from fcgipm.keeper.sockets import Attributes, FileId, SocketError
 from fcgipm.linux.sock_diag import Diag
 
 if TYPE_CHECKING:
-    from fcgipm.config.load import Loaded
+    from fcgipm.config.loaded import Loaded
 
 _DEPTH: Final = 128
 _EVERYBODY: Final = 0o666

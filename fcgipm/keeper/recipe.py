@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from fcgipm.config.identity import Identity
-    from fcgipm.config.load import Loaded
+    from fcgipm.config.loaded import Loaded
     from fcgipm.config.schema import Application
 
 LIMITS: Final[Mapping[str, int]] = {
