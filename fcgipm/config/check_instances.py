@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 import resource
-import stat
 
 from fcgipm.config.access import why_not_enterable, why_not_executable
 from fcgipm.config.drafts import Draft
@@ -29,7 +28,6 @@ def check_instances(drafts: Drafts, daemon: Daemon, euid: int, report: Report) -
     """Report what keeps instances of *drafts*' applications from being started by *euid*'s daemon."""
     for draft in drafts.applications.values():
         _check_timeouts(draft, report)
-        _check_env_file(draft, euid, report)
         identity = _identity(draft, euid)
         if identity is None:
             continue
@@ -158,19 +156,6 @@ def _inside(chroot: str | None, path: str) -> str | None:
     outside = posixpath.join(chroot, path.lstrip("/"))
     root = os.path.realpath(chroot)
     return outside if posixpath.commonpath((root, os.path.realpath(outside))) == root else None
-
-
-def _check_env_file(draft: Draft, euid: int, report: Report) -> None:
-    """Report an env-file that others could write when root reads it; whether it can be read shows in reading."""
-    path = draft.values["env_file"]
-    if path is None or euid != 0:
-        return
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return
-    if mode & stat.S_IWOTH:
-        report.problem(draft.at("env_file"), f"{path}: mode {stat.S_IMODE(mode):04o} lets others write; chmod o-w it")
 
 
 def _check_timeouts(draft: Draft, report: Report) -> None:

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
+from fcgipm.config.identity import Identity
 from fcgipm.config.schema import Application
+from fcgipm.config.trust import read_for
 from fcgipm.config.values import variable_name
 
 LARGEST_FILE = 1024 * 1024
 
 
-def environment_of(app: Application, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of *app*'s instances; *environ* is the daemon's own, for pass-env.
+def environment_of(app: Application, environ: Mapping[str, str], identity: Identity) -> dict[str, str]:
+    """Return the environment of *app*'s instances, which run as *identity*; *environ* is the daemon's, for pass-env.
 
     Raises `OSError` or `ValueError` where env-file cannot be read.
     """
     environment = {name: environ.get(name, "") for name in app.pass_env}
     if app.env_file is not None:
-        environment |= read_env_file(app.env_file)
+        environment |= read_env_file(app.env_file, identity)
     environment |= app.initial_env
     if app.port is not None and app.allowed_clients:
         environment.setdefault("FCGI_WEB_SERVER_ADDRS", ",".join(app.allowed_clients))
     return environment
 
 
-def read_env_file(path: str) -> dict[str, str]:
-    """Return the NAME=VALUE lines of *path*.
+def read_env_file(path: str, identity: Identity) -> dict[str, str]:
+    """Return the NAME=VALUE lines of *path*, a file of root's or one that *identity* may read.
 
     Empty lines and lines that begin with ``#`` do not count; a value that stands wholly in one pair of quotes loses
     them.  Nothing else is interpreted.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        data = file.read(LARGEST_FILE + 1)
+    data = read_for(identity, path, LARGEST_FILE)
     if len(data) > LARGEST_FILE:
         raise ValueError(f"larger than {LARGEST_FILE} bytes")
     variables: dict[str, str] = {}

@@ -57,7 +57,7 @@ def load(
         applications={name: _built(Application, draft) for name, draft in drafts.applications.items()},
         externals={name: _built(External, draft) for name, draft in drafts.externals.items()},
     )
-    environments = _environments(config, drafts, environ, report)
+    environments = _environments(config, drafts, environ, euid, report)
     report.refuse(files)
     if euid == 0:
         _warn_of_secrets(sources, drafts, report)
@@ -104,13 +104,15 @@ def _warn_of_secrets(sources: Sequence[Source], drafts: resolve.Drafts, report: 
 
 
 def _environments(
-    config: Config, drafts: resolve.Drafts, environ: Mapping[str, str], report: Report
+    config: Config, drafts: resolve.Drafts, environ: Mapping[str, str], euid: int, report: Report
 ) -> dict[str, dict[str, str]]:
     environments = {}
     for name, app in config.applications.items():
         where: Where = drafts.applications[name].at("env_file")
         try:
-            environments[name] = environment_of(app, environ)
+            environments[name] = environment_of(app, environ, identity_of(app, config.daemon, euid))
+        except LookupError:
+            continue  # as whom it runs is a problem that has been told
         except OSError as error:
             report.problem(where, f"{app.env_file}: {error.strerror}")
         except ValueError as error:

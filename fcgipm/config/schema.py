@@ -402,7 +402,7 @@ class Application(ServerOptions):
     )
     env_file: str | None = _instance(
         Kind.PATH,
-        "file of more NAME=VALUE lines",
+        "file of more NAME=VALUE lines; root's, or else read with the rights of the application's user",
         default=None,
     )
     priority: int = _instance(

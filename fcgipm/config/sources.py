@@ -13,6 +13,7 @@ import tomli
 
 from fcgipm.config.lines import KeyPath, line_numbers
 from fcgipm.config.problems import Report, Where
+from fcgipm.config.trust import demand_regular, demand_trusted
 
 LARGEST_FILE = 16 * 1024 * 1024
 """Bytes; who needs more has named the wrong file."""
@@ -119,19 +120,10 @@ def _bytes(path: str, euid: int) -> tuple[bytes, int]:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, "not a regular file")
+        demand_regular(status)
         if euid == 0:
-            _demand_trusted(status)
+            demand_trusted(status)
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
         raise OSError(0, f"larger than {LARGEST_FILE} bytes")
     return data, status.st_mode
-
-
-def _demand_trusted(status: os.stat_result) -> None:
-    """Raise `OSError` if somebody but root could have written what root is about to do."""
-    if status.st_uid != 0:
-        raise OSError(0, f"it belongs to uid {status.st_uid}; started by root, it must be root's")
-    if status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and status.st_gid != 0):
-        raise OSError(0, f"its mode {stat.S_IMODE(status.st_mode):04o} lets others write; chmod go-w it")

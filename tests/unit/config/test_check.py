@@ -269,7 +269,63 @@ def test_an_env_file_that_anybody_may_write(files: Files) -> None:
     assert files.problems(f'{APP}env-file = "{path}"') == []
 
     Path(path).chmod(0o646)
-    assert "mode 0646 lets others write; chmod o-w it" in one(files.problems(f'{APP}env-file = "{path}"'))
+    assert "its mode 0646 lets others write; chmod go-w it" in one(files.problems(f'{APP}env-file = "{path}"'))
+
+
+@pytest.mark.root
+def test_the_env_file_of_an_applications_user_is_read_with_that_users_rights(files: Files) -> None:
+    home = files.place / "home"
+    home.mkdir()
+    own = files.write("home/env", "A=1", mode=0o600)
+    for path in (home, own):
+        os.chown(path, 4711, 4711)
+
+    text = f'{APP}user = "#4711"\ngroup = "#4711"\nenv-file = "{own}"'
+
+    assert files.load(text).environments["a"] == {"A": "1"}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("way", ["link", "directory", "hard link"])
+def test_an_applications_user_cannot_have_roots_files_read(files: Files, way: str) -> None:
+    secret = files.write("secrets/env", "PASSWORD=x", mode=0o600)
+    home = files.place / "home"
+    home.mkdir()
+    os.chown(home, 4711, 4711)
+    if way == "link":
+        (home / "env").symlink_to(secret)
+    elif way == "directory":
+        (home / "sub").symlink_to(files.place / "secrets")
+    else:
+        os.link(secret, home / "env")
+    path = home / ("sub/env" if way == "directory" else "env")
+
+    problem = one(files.problems(f'{APP}user = "#4711"\ngroup = "#4711"\nenv-file = "{path}"'))
+
+    assert f"{path}: Permission denied; it is read as #4711, because {home} belongs to uid 4711" in problem
+
+
+@pytest.mark.root
+def test_an_env_file_of_roots_is_for_everybodys_application(files: Files) -> None:
+    path = files.write("env", "PASSWORD=x", mode=0o600)
+    (files.place / "link").symlink_to("env")
+
+    for name in ("env", "link"):
+        text = f'{APP}user = "#4711"\ngroup = "#4711"\nenv-file = "{files.place}/{name}"'
+        assert files.load(text).environments["a"] == {"PASSWORD": "x"}
+    os.chown(path, 4712, 0)
+    assert "belongs to uid 4712" in one(files.problems(text))
+
+
+@pytest.mark.root
+def test_an_env_file_for_a_process_of_roots_is_roots(files: Files) -> None:
+    path = files.write("env", "A=1")
+    os.chown(path, 4711, 0)
+
+    problem = one(files.problems(f'{APP}user = "root"\nallow-root = true\nenv-file = "{path}"'))
+
+    assert "belongs to uid 4711" in problem
+    assert "must be root's" in problem
 
 
 @pytest.mark.root

@@ -1,0 +1,89 @@
+"""Open a path that somebody else could have prepared: component by component, following no stranger's links."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Container
+from typing import Final
+
+_LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_LINKS: Final = 40
+
+
+class UntrustedError(OSError):
+    """Somebody could have led us there; `strerror` says who or what."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(0, text)
+
+
+def open_path(path: str, owners: Container[int] | None = None) -> int:
+    """Return an O_PATH descriptor of what the absolute *path* names; raise OSError.
+
+    Symbolic links are followed where only root or who runs this could have set them.  With *owners*, nobody but these
+    uids may be able to change what lies on the way: `UntrustedError` tells where that is otherwise.
+    """
+    here = os.open("/", _LOOK)
+    walked = "/"
+    try:
+        parts = _parts(path)
+        links = 0
+        while parts:
+            part = parts.pop()
+            there = os.open(part, _LOOK, dir_fd=here)
+            try:
+                directory, found = os.fstat(here), os.fstat(there)
+                if owners is not None:
+                    _demand(walked, directory, found, owners)
+                if stat.S_ISLNK(found.st_mode):
+                    links += 1
+                    if links > _MAX_LINKS:
+                        raise UntrustedError(f"{walked}: too many symbolic links")
+                    _demand(walked, directory, found, {0, os.geteuid()})
+                    target = os.readlink("", dir_fd=there)
+                    parts += _parts(target)
+                    if target.startswith("/"):
+                        os.close(there)
+                        there = os.open("/", _LOOK)
+                        here, there, walked = there, here, "/"
+                    continue
+                here, there = there, here
+                walked = os.path.normpath(os.path.join(walked, part))
+            finally:
+                os.close(there)
+    except BaseException:
+        os.close(here)
+        raise
+    return here
+
+
+def open_directory(path: str, owners: Container[int] | None = None) -> int:
+    """Do as `open_path` for a directory, as `dir_fd` wants it."""
+    descriptor = open_path(path, owners)
+    if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotADirectoryError(20, os.strerror(20), path)
+    return descriptor
+
+
+def _parts(path: str) -> list[str]:
+    """Return the components of *path*, the last one first."""
+    return [part for part in reversed(path.split("/")) if part not in {"", "."}]
+
+
+def _demand(where: str, directory: os.stat_result, entry: os.stat_result, owners: Container[int]) -> None:
+    """Raise `UntrustedError` if somebody but *owners* could put something else in the place of *entry*."""
+    if directory.st_uid not in owners:
+        raise UntrustedError(f"{where} belongs to uid {directory.st_uid}, who could replace what is in it")
+    if not may_others_write(directory):
+        return
+    if not directory.st_mode & stat.S_ISVTX:
+        raise UntrustedError(f"{where}: mode {stat.S_IMODE(directory.st_mode):04o} lets others replace what is in it")
+    if entry.st_uid not in owners:
+        raise UntrustedError(f"{where}: anybody may write there, and uid {entry.st_uid} did")
+
+
+def may_others_write(status: os.stat_result) -> bool:
+    """Return whether more than its owner and root's group may write the file or directory *status*."""
+    return bool(status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and status.st_gid != 0))
