@@ -71,6 +71,8 @@ class Verb:
     choices: tuple[Choice, ...] = ()
     waits: bool = False
     """Whether it waits for the outcome, unless --no-wait is given."""
+    repeatable: bool = False
+    """Whether asking twice is asking once, so that the next manager may be asked where one dies over it."""
 
 
 FOLLOW: Final = Switch(name="follow", short="f", summary="go on showing what comes")
@@ -84,11 +86,11 @@ VERBS: Final = {
         ),
         Verb(
             name="start", summary="start stopped applications; ends a back-off", method="POST", access=Access.ADMIN,
-            apps=Apps.SOME, waits=True,
+            apps=Apps.SOME, waits=True, repeatable=True,
         ),
         Verb(
             name="stop", summary="stop applications; their sockets stay, visitors wait", method="POST",
-            access=Access.ADMIN, apps=Apps.SOME, waits=True,
+            access=Access.ADMIN, apps=Apps.SOME, waits=True, repeatable=True,
         ),
         Verb(
             name="restart", summary="replace every instance, the replacement first", method="POST",
@@ -96,7 +98,7 @@ VERBS: Final = {
         ),
         Verb(
             name="scale", summary="set how many instances are kept; auto: as configured", method="POST",
-            access=Access.ADMIN, apps=Apps.ONE, waits=True,
+            access=Access.ADMIN, apps=Apps.ONE, waits=True, repeatable=True,
             last=Argument(name="processes", metavar="N|auto", summary="how many, or auto"),
         ),
         Verb(
@@ -128,7 +130,7 @@ VERBS: Final = {
         ),
         Verb(
             name="shutdown", summary="stop every application and end the daemon", method="POST", access=Access.ADMIN,
-            waits=True,
+            waits=True, repeatable=True,
         ),
     )
 }  # fmt: skip

@@ -32,6 +32,10 @@ class ClientError(Exception):
         self.code = code
 
 
+class Lost(ClientError):
+    """The connection ended before the answer was complete: the manager that was to give it has ended."""
+
+
 class _Source:
     """What comes from the socket, by lines and by counts."""
 
@@ -205,8 +209,8 @@ class Client:
         except BlockingIOError:
             raise self._timed_out() from None
         except (EOFError, ConnectionError):
-            text = f"fcgipm at {self.path} closed the connection before its answer was complete; did it end?"
-            raise ClientError(text, ExitCode.FAILED) from None
+            text = f"fcgipm at {self.path} closed the connection before its answer was complete"
+            raise Lost(text, ExitCode.FAILED) from None
         except ValueError as error:
             raise ClientError(f"cannot understand the answer of {self.path}: {error}", ExitCode.FAILED) from None
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from fcgipm.cli import status
-from fcgipm.cli.client import Answer, Client, ClientError
+from fcgipm.cli.client import Answer, Client, ClientError, Lost
 from fcgipm.cli.words import printable, wants_colour
 from fcgipm.verbs import VERBS, ExitCode
 
@@ -20,6 +20,14 @@ _GRACE: Final = 5.0
 """Seconds that the daemon has beyond --timeout to say that the time is up."""
 _GONE_PAUSE: Final = 0.02
 """Seconds between two looks whether the daemon is gone: a socket's end cannot be waited for."""
+_LOST_PAUSE: Final = 0.1
+"""Seconds until a manager is asked after one has died: the control socket takes the question at any time."""
+_FATES: Final = {
+    "restart": "a restart that was under way is given up, and what is not replaced yet serves on; restart it again",
+    "apply": "if the configuration was read already, the next manager brings it into force; "
+    "`fcgipmctl events` says what it did, and another apply does no harm",
+}
+"""What became of a wish whose manager died."""
 
 
 def run(options: Namespace, path: str) -> ExitCode:
@@ -27,7 +35,15 @@ def run(options: Namespace, path: str) -> ExitCode:
     verb = VERBS[options.verb]
     command = _COMMANDS.get(verb.name, _steer)
     with Client(path, options.timeout + (_GRACE if verb.method == "POST" else 0.0)) as client:
-        return command(client, options)
+        try:
+            return command(client, options)
+        except Lost as lost:
+            if not client.is_there():
+                raise ClientError(f"{lost}: fcgipm has ended", lost.code) from None
+            fate = _FATES.get(verb.name, "ask again")
+            raise ClientError(
+                f"{lost}: its manager has ended, and the daemon starts another; {fate}", lost.code
+            ) from None
 
 
 def tell(text: str) -> None:
@@ -74,8 +90,7 @@ def _apply(client: Client, options: Namespace) -> ExitCode:
 
 def _report(client: Client, options: Namespace, body: Mapping[str, Any]) -> ExitCode:
     """Send *body*, and show what came of it: outcomes to standard output, what went wrong to standard error."""
-    answer = client.post(options.verb, {**body, "wait": not options.no_wait, "timeout": options.timeout})
-    found = client.document(answer)
+    answer, found = _asked(client, options, body)
     for text in (*found.get("warnings", ()), *found.get("problems", ())):
         print(printable(text), file=sys.stderr)
     if options.json:
@@ -89,6 +104,22 @@ def _report(client: Client, options: Namespace, body: Mapping[str, Any]) -> Exit
         return ExitCode.DONE
     tell(_error(answer, found))
     return _code(found)
+
+
+def _asked(client: Client, options: Namespace, body: Mapping[str, Any]) -> tuple[Answer, dict[str, Any]]:
+    """Return the answer to *body*; where a manager dies over it, the next one's, if asking twice is asking once."""
+    deadline = time.monotonic() + options.timeout
+    left = options.timeout
+    while True:
+        try:
+            answer = client.post(options.verb, {**body, "wait": not options.no_wait, "timeout": left})
+            return answer, client.document(answer)
+        except Lost:
+            left = deadline - time.monotonic()
+            if not VERBS[options.verb].repeatable or left <= 0 or not client.is_there():
+                raise
+        tell("the manager of fcgipm has ended; asking the next one")
+        time.sleep(_LOST_PAUSE)  # noqa: TID251  # as below
 
 
 def _print_changes(changes: list[Mapping[str, Any]] | None) -> None:
@@ -191,7 +222,12 @@ def _metrics(client: Client, options: Namespace) -> ExitCode:
 def _shutdown(client: Client, options: Namespace) -> ExitCode:
     """Ask for the end, then wait until nobody listens any more: the answer comes before the daemon is gone."""
     deadline = time.monotonic() + options.timeout
-    code = _report(client, options, {})
+    try:
+        code = _report(client, options, {})
+    except Lost:
+        if client.is_there():
+            raise
+        return ExitCode.DONE
     if code is not ExitCode.DONE or options.no_wait:
         return code
     while client.is_there():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -410,6 +411,66 @@ def test_the_whole_daemon_obeys_and_ends(start_daemon: Callable[..., Daemon]) ->
     ended = daemon.ctl("shutdown")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert daemon.ctl("status").returncode == 4
+    assert daemon.process.wait(5) == 0
+
+
+# ── a manager that dies over it ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def replace_manager(stage: Stage, order: type[wire.Order], count: int = 1, **fields: object) -> None:
+    """Kill the manager once it has given *order*, which nobody obeys, *count* times, and start the next one."""
+    until(lambda: len(stage.given(order, **fields)) == count)
+    stage.manager.kill()
+    stage.lower_curtain()
+    stage.deaf = False
+    stage.raise_curtain()
+
+
+@pytest.mark.parametrize(
+    ("words", "order", "count", "outcome"),
+    [
+        (("stop", "shop"), wire.Publish, 1, "shop: stopped\n"),
+        (("scale", "shop", "3"), wire.Spawn, 3, "shop: 3 instances\n"),
+    ],
+)
+def test_a_wish_outlives_the_manager_that_heard_it(
+    stage: Stage, words: Sequence[str], order: type[wire.Order], count: int, outcome: str
+) -> None:
+    stage.deaf = True
+    process = start(stage, *words)
+    replace_manager(stage, order, count, app="shop")
+    out, err = process.communicate(timeout=20)
+
+    assert (process.returncode, out) == (0, outcome)
+    assert err == "fcgipmctl: the manager of fcgipm has ended; asking the next one\n"
+
+
+def test_a_restart_that_died_with_its_manager_is_1_and_says_what_became_of_it(ctl: Ctl, stage: Stage) -> None:
+    before = {number for number, each in stage.instances.items() if each.app == "shop"}
+    stage.deaf = True
+    process = start(stage, "restart", "shop")
+    replace_manager(stage, wire.Spawn, generation=2)
+    out, err = process.communicate(timeout=20)
+
+    assert (process.returncode, out) == (1, "")
+    assert "its manager has ended, and the daemon starts another; a restart that was under way is given up" in err
+    assert ctl("status", "shop").returncode == 0
+    assert {number for number, each in stage.instances.items() if each.app == "shop"} == before
+
+
+def test_a_shutdown_is_waited_for_whoever_carries_it_out(start_daemon: Callable[..., Daemon]) -> None:
+    command = f'["{sys.executable}", "-m", "fcgipm.demo"]'
+    daemon = start_daemon(f'[app.demo]\ncommand = {command}\ndirectory = "/"\n')
+    manager = daemon.manager
+    process = subprocess.Popen(
+        [FCGIPMCTL, "-s", str(daemon.control), "shutdown"], stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    until(lambda: "shutting down" in daemon.log())
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(manager, signal.SIGKILL)
+    _, err = process.communicate(timeout=30)
+
+    assert process.returncode == 0, err
     assert daemon.process.wait(5) == 0
 
 
