@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from harness.daemon import Daemon
+from harness.load import Load
 from harness.ports import free_port
 from harness.waiting import ended, until
 
@@ -70,3 +72,38 @@ def kill_manager_if_there(daemon: Daemon) -> None:
         for pid in (task / "children").read_text().split():
             if b"manager" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(int(pid), signal.SIGKILL)
+
+
+FLOOD = "import sys,os\nwhile os.write(1, b'x' * 999 + b'\\n'): pass"
+
+
+def test_a_manager_that_stands_still_costs_nothing(start_daemon: StartDaemon, place: Path) -> None:
+    """For as long as it takes the keeper to see that nobody reads what the applications write, and then some."""
+    (place / "flood.py").write_text(FLOOD)
+    (place / "flood.py").chmod(0o644)
+    daemon = start_daemon(
+        f"""
+[app.demo]
+command = ["{sys.executable}", "-m", "fcgipm.demo"]
+processes = 2
+[app.flood]
+command = ["/usr/bin/python3", "{place}/flood.py"]
+ready-timeout = "100ms"
+start-timeout = "600s"
+""",
+        wait="answering",
+    )
+    daemon.wait_state("demo", "running")
+    manager, instances = daemon.manager, sorted(daemon.instances("demo"))
+    os.kill(manager, signal.SIGSTOP)
+    try:
+        with Load(str(daemon.socket("demo")), "/ping", clients=3, pause=0.005) as load:
+            until(lambda: "is not read" in daemon.log(), within=60, what="the keeper reads the output itself")
+    finally:
+        os.kill(manager, signal.SIGCONT)
+
+    assert load.tally.failed == 0, load.tally
+    assert load.tally.answered > 100
+    until(daemon.answering, what="an answer of the manager")
+    assert daemon.manager == manager
+    assert sorted(daemon.instances("demo")) == instances
