@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from fcgipm import wire
-from fcgipm.codec import from_json
+from fcgipm.config.definitions import application, daemon, external
 from fcgipm.config.schema import Application, Daemon, External
 from fcgipm.core.engine import Engine
 from fcgipm.core.events import InstanceId, Instant
@@ -74,10 +74,9 @@ class State:
 
     def define(self, definitions: wire.Definitions, listeners: tuple[wire.ListenerFact, ...]) -> None:
         """Take *definitions* as those that hold; raise `CodecError` where they are none."""
-        self.daemon = from_json(Daemon, dict(definitions.daemon))
-        self.applications = translate.defined(definitions.applications)
-        externals = [from_json(External, dict(item)) for item in definitions.externals]
-        self.externals = {external.name: external for external in externals}
+        self.daemon = daemon(definitions.daemon)
+        self.applications = {one.name: one for one in map(application, definitions.applications)}
+        self.externals = {one.name: one for one in map(external, definitions.externals)}
         self.access = dict(definitions.access)
         self.listeners = {(fact.app, fact.generation): fact for fact in listeners}
 
