@@ -13,6 +13,7 @@ import stat
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
+from fcgipm.linux.paths import open_to_write
 from fcgipm.logline import (
     MAX_LINE,
     Entry,
@@ -248,7 +249,7 @@ def why_unheard(target: str) -> str | None:
 
 def open_file(path: str) -> int:
     """Open a log file for appending, made with mode 0640 where it is missing; raise OSError."""
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, 0o640)
+    return open_to_write(path, os.O_WRONLY | os.O_APPEND, 0o640)
 
 
 def is_file(target: str) -> bool:

@@ -10,12 +10,13 @@ import stat
 from fcgipm.config.access import file_system_of, is_remote
 from fcgipm.config.addresses import is_address, split_host
 from fcgipm.config.drafts import Draft
-from fcgipm.config.identity import own_identity, resolve_group, resolve_user
+from fcgipm.config.identity import group_name, own_identity, resolve_group, resolve_user
 from fcgipm.config.problems import Report, Where
 from fcgipm.config.resolve import Drafts
 from fcgipm.config.schema import Daemon
 from fcgipm.config.socketnames import LARGEST_GENERATION, LONGEST_PATH, private_path
 from fcgipm.config.tables import is_usable_name
+from fcgipm.linux.paths import may_others_write, open_directory
 
 _OWN_FILES = ("control.sock", "connector.sock", "report.sock", "metrics.sock", "state.json", "fcgipm.pid")
 _OWN_DIRECTORIES = ("private", "dynamic")
@@ -152,10 +153,24 @@ def _why_not_directory(directory: str, draft: Draft, euid: int) -> str | None:
         return f"{directory} belongs to uid {status.st_uid}; allowed: root's directories, or the application's user's"
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
         return f"{directory}: mode {stat.S_IMODE(status.st_mode):04o} lets anybody replace the socket; chmod o-w it"
+    if euid == 0 and (why := _why_led_astray(directory, status, users)) is not None:
+        return why
     if euid == os.geteuid() and not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         return f"uid {euid} may not write in {directory}"
     file_system = file_system_of(directory)
     return f"{directory} lies on {file_system}, which cannot hold sockets" if is_remote(file_system) else None
+
+
+def _why_led_astray(directory: str, status: os.stat_result, users: set[int]) -> str | None:
+    """Return who but *users* could have root act elsewhere than in *directory*, None if nobody."""
+    if may_others_write(status) and not status.st_mode & stat.S_ISVTX:
+        mode = f"{stat.S_IMODE(status.st_mode):04o}"
+        return f"{directory}: mode {mode} lets group {group_name(status.st_gid)} replace the socket; chmod g-w it"
+    try:
+        os.close(open_directory(directory, users))
+    except OSError as error:
+        return f"{error.strerror}; the way to the socket must be root's or the application's user's alone"
+    return None
 
 
 def _check_owners(draft: Draft, daemon_draft: Draft, euid: int, report: Report) -> None:

@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 
 from fcgipm import wire
-from fcgipm.keeper.sockets import FileId
+from fcgipm.keeper.socketfile import SocketFile
 from fcgipm.linux.sock_diag import Endpoint
 
 
@@ -19,16 +19,21 @@ class Listener:
     """For TCP the latest one whose instances use it."""
     sock: socket.socket
     endpoint: Endpoint
-    public: str | None
-    """The path that it is, was or will be published at; None for TCP."""
-    private: str | None
-    file: FileId | None
+    names: SocketFile | None
+    """None for TCP."""
     where: tuple[str, int] | None
     """Address and port of a TCP listener."""
     published: bool
     instances: int = 0
     closes_at: int | None = None
     """While it is watched for late-comers."""
+    awaited: bool = False
+    """Whether somebody has come meanwhile, and there is no instance for him yet."""
+
+    @property
+    def public(self) -> str | None:
+        """The path that it is, was or will be published at; None for TCP."""
+        return None if self.names is None else self.names.public
 
     @property
     def address(self) -> str:
@@ -44,6 +49,6 @@ class Listener:
             app=self.app,
             generation=self.generation,
             address=self.address,
-            bound=self.address if self.private is None else self.private,
+            bound=self.address if self.names is None else self.names.private,
             published=self.published,
         )

@@ -7,17 +7,19 @@ which is always public.  A listener stays while it is published or has instances
 
 from __future__ import annotations
 
+import itertools
+import os
 import time
 from collections.abc import Iterator
 from typing import Final
 
 from fcgipm import wire
 from fcgipm.config.schema import SECOND, Application
-from fcgipm.config.socketnames import private_path
-from fcgipm.keeper import foreign, rights, sockets
+from fcgipm.keeper import foreign, rights, socketfile, sockets
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.guard import Guard
 from fcgipm.keeper.listener import Listener
+from fcgipm.keeper.place import Place, Places
 from fcgipm.keeper.sockets import FileId, SocketError
 from fcgipm.linux.sock_diag import endpoint_of
 
@@ -28,14 +30,13 @@ LATE: Final = 60 * SECOND
 class Listeners:
     """All listeners of applications."""
 
-    def __init__(self, context: Context, guard: Guard) -> None:
+    def __init__(self, context: Context, guard: Guard, places: Places) -> None:
         self._context = context
         self._guard = guard
+        self._places = places
         self._all: list[Listener] = []
         self._highest: dict[str, int] = {}
         """The highest generation that each application has had."""
-        self._late: set[int] = set()
-        """Descriptors of the listeners that are watched for late-comers."""
 
     def __iter__(self) -> Iterator[Listener]:
         return iter(list(self._all))
@@ -47,25 +48,46 @@ class Listeners:
         if app.port is not None:
             return self._make_tcp(app, app.port, generation)
         assert app.socket is not None, app.name
-        foreign.refuse(app.socket, self._own_files(), self._context.diag)
-        path = private_path(self._context.loaded.config.daemon.runtime_dir, app.socket, app.name, generation)
-        foreign.refuse(path, self._own_files(), self._context.diag)
-        attributes = rights.attributes_of(app)
-        sock = sockets.bind_unix(path, attributes, app.listen_queue_depth)
+        sock, names = socketfile.bind(
+            self._places,
+            self._guard,
+            runtime_dir=self._context.loaded.config.daemon.runtime_dir,
+            public=app.socket,
+            name=f"{app.name}.{self._free_number(app.name, generation)}",
+            attributes=rights.attributes_of(app),
+            depth=app.listen_queue_depth,
+            check=lambda place, private: self._refuse(place, app.socket or "", private),
+        )
         return Listener(
-            app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), public=app.socket,
-            private=path, file=sockets.file_id(path), where=None, published=False,
+            app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), names=names, where=None,
+            published=False,
         )  # fmt: skip
 
+    def _refuse(self, place: Place, public: str, private: str) -> None:
+        own, diag = self._own_files(), self._context.diag
+        foreign.refuse(place, public, own, diag)
+        foreign.refuse_private(place, private, own, diag)
+
+    def _free_number(self, app: str, generation: int) -> int:
+        """Return *generation*, or the next number by which no listener is bound: one may have been renumbered."""
+        taken = {os.path.basename(one.names.private) for one in self._all if one.app == app and one.names is not None}
+        return next(number for number in itertools.count(generation) if f"{app}.{number}" not in taken)
+
     def _make_tcp(self, app: Application, port: int, generation: int) -> Listener:
-        try:
-            sock = sockets.bind_tcp(app.address, port, app.listen_queue_depth)
-        except OSError as error:
-            why = foreign.who_listens(app.address, port, self._context.diag) if sockets.is_taken(error) else ""
-            raise SocketError(f"{app.address} port {port}: {why or error.strerror}") from error
+        before = next((one for one in self._all if one.where == (app.address, port)), None)
+        if before is not None:
+            # The socket belongs to the address, and goes with it from one application to another.
+            sock = before.sock.dup()
+            sock.listen(app.listen_queue_depth)
+        else:
+            try:
+                sock = sockets.bind_tcp(app.address, port, app.listen_queue_depth)
+            except OSError as error:
+                why = foreign.who_listens(app.address, port, self._context.diag) if sockets.is_taken(error) else ""
+                raise SocketError(f"{app.address} port {port}: {why or error.strerror}") from error
         return Listener(
-            app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), public=None,
-            private=None, file=None, where=(app.address, port), published=False,
+            app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), names=None,
+            where=(app.address, port), published=False,
         )  # fmt: skip
 
     def enter(self, listener: Listener) -> None:
@@ -75,9 +97,10 @@ class Listeners:
                 self.close(other)  # a newer definition has come before anybody used it
         self._all.append(listener)
         self._highest[listener.app] = max(listener.generation, self.highest(listener.app))
-        if listener.private is not None:
+        if listener.names is not None:
+            app = listener.app
             try:
-                self._guard.watch(listener.private, lambda: self._look_after(listener))
+                listener.names.watch(lambda level, topic, text: self._context.tell(level, topic, text, app=app))
             except OSError as error:
                 text = f"{listener.public} cannot be watched: {error.strerror}; if it is deleted, it stays so"
                 self._context.say("warning", text, app=listener.app)
@@ -85,8 +108,8 @@ class Listeners:
     def discard(self, listener: Listener) -> None:
         """Undo `make`."""
         listener.sock.close()
-        if listener.private is not None:
-            sockets.remove_private(listener.private)
+        if listener.names is not None:
+            listener.names.remove()
 
     # ── finding ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -115,9 +138,12 @@ class Listeners:
             latest.published = True  # nothing has to be done for that, and nothing can be undone
             return latest
         waiting = next((listener for listener in mine if self._is_unused(listener)), None)
-        if waiting is not None and waiting.public == app.socket and generation > self.highest(app.name):
-            waiting.generation = self._highest[app.name] = generation
-            return waiting
+        if waiting is not None and waiting.public == app.socket:
+            # Its number was a guess when an apply made it: the generation that it is for has its own.
+            used = max((listener.generation for listener in mine if listener is not waiting), default=0)
+            if generation > used:
+                waiting.generation = self._highest[app.name] = generation
+                return waiting
         if generation <= self.highest(app.name):
             raise SocketError(f"generation {generation} of {app.name} has no listener any more")
         listener = self.make(app, generation)
@@ -147,10 +173,10 @@ class Listeners:
 
     def publish(self, listener: Listener) -> None:
         """Make *listener* the public one of its application; raise `SocketError`, then the old one still is."""
-        if listener.private is not None and listener.public is not None:
-            foreign.refuse(listener.public, self._own_files(), self._context.diag)
+        if listener.names is not None:
+            listener.names.refuse_others(self._own_files(), self._context.diag)
             try:
-                sockets.publish(listener.private, listener.public)
+                listener.names.publish()
             except OSError as error:
                 raise SocketError(f"{listener.public}: {error.strerror}") from error
         self._stop_watching(listener)
@@ -169,37 +195,17 @@ class Listeners:
     def withdraw(self, listener: Listener, *, keep: str | None = None) -> None:
         """Take *listener* away from the public; its name is left alone where it is *keep*."""
         listener.published = False
-        if listener.public is not None and listener.file is not None and listener.public != keep:
-            sockets.unpublish(listener.public, listener.file)
+        if listener.names is not None:
+            listener.names.withdraw(keep=keep)
         if not listener.instances:
             self._give_up(listener)
-
-    def _look_after(self, listener: Listener) -> None:
-        """Link the public name again if somebody has removed it."""
-        public, private = listener.public, listener.private
-        if not listener.published or public is None or private is None:
-            return
-        there = sockets.file_id(public)
-        if there == listener.file:
-            return
-        if there is not None:
-            text = f"{public} was replaced by somebody else; visitors of {listener.app} do not come to fcgipm any more"
-            self._context.tell("error", "socket-lost", text, app=listener.app)
-            return
-        try:
-            sockets.publish(private, public)
-        except OSError as error:
-            text = f"{public} was deleted and cannot be linked again: {error.strerror}; a restart of {listener.app} may"
-            self._context.tell("error", "socket-lost", text, app=listener.app)
-        else:
-            self._context.tell("warning", "socket-restored", f"{public} was deleted; linked again", app=listener.app)
 
     # ── instances ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def take(self, listener: Listener) -> None:
         """Count one more instance on *listener*; the first one finds it blocking, whatever was done to it before."""
         self._stop_watching(listener)
-        if not listener.instances:
+        if not any(one.instances for one in self._sharing(listener)):
             sockets.make_blocking(listener.sock)
         listener.instances += 1
 
@@ -218,18 +224,29 @@ class Listeners:
             return listener.where != (app.address, app.port)
         return listener.public != app.socket
 
+    def _sharing(self, listener: Listener) -> list[Listener]:
+        """Return all listeners that are the same socket: of TCP that is handed over more than *listener* itself."""
+        if listener.where is None:
+            return [listener]
+        return [other for other in self._all if other.endpoint == listener.endpoint]
+
     def _give_up(self, listener: Listener) -> None:
-        if self._context.application(listener.app) is None:
+        if self._context.application(listener.app) is None or len(self._sharing(listener)) > 1:
             self.close(listener)
             return
         listener.closes_at = time.monotonic_ns() + LATE
         self._context.dispatch.watch(listener.sock.fileno(), lambda: self._somebody_waits(listener), once=True)
 
+    def awaited(self) -> list[wire.SomebodyWaits]:
+        """Return what a new manager must be told again: where somebody waits, and nobody is there for him."""
+        return [wire.SomebodyWaits(app=one.app, generation=one.generation) for one in self._all if one.awaited]
+
     def _somebody_waits(self, listener: Listener) -> None:
+        listener.awaited = True
         self._context.reporter.report(wire.SomebodyWaits(app=listener.app, generation=listener.generation))
 
     def _stop_watching(self, listener: Listener) -> None:
-        listener.closes_at = None
+        listener.closes_at, listener.awaited = None, False
         self._context.dispatch.forget(listener.sock.fileno())
 
     # ── changing and ending ──────────────────────────────────────────────────────────────────────────────────────
@@ -240,8 +257,8 @@ class Listeners:
         for listener in self._all:
             if listener.app == app.name:
                 listener.sock.listen(app.listen_queue_depth)
-                if listener.private is not None:
-                    sockets.change_attributes(listener.private, attributes)
+                if listener.names is not None:
+                    listener.names.change(attributes)
 
     def remove(self, app: str) -> None:
         """Take all listeners of *app* away from the public; each is closed when its last instance has gone."""
@@ -255,11 +272,8 @@ class Listeners:
         self._all.remove(listener)
         if self._context.application(listener.app) is None and all(other.app != listener.app for other in self._all):
             self._highest.pop(listener.app, None)
-        if listener.private is not None:
-            self._guard.forget(listener.private)
-            if listener.public is not None and listener.file is not None:
-                sockets.unpublish(listener.public, listener.file)
-            sockets.remove_private(listener.private)
+        if listener.names is not None:
+            listener.names.remove()
         listener.sock.close()
 
     def close_all(self) -> None:
@@ -276,7 +290,13 @@ class Listeners:
         for listener in list(self._all):
             if listener.closes_at is None or listener.closes_at > now:
                 continue
-            queue = self._context.diag.queue(listener.endpoint)
+            try:
+                queue = self._context.diag.queue(listener.endpoint)
+            except OSError as error:
+                listener.closes_at = now + LATE
+                text = f"cannot see whether somebody waits at {listener.address}: {error}; it is kept for longer"
+                self._context.say("warning", text, app=listener.app)
+                continue
             if queue is not None and queue.waiting:
                 listener.closes_at = now + LATE
                 self._somebody_waits(listener)
@@ -284,4 +304,4 @@ class Listeners:
                 self.close(listener)
 
     def _own_files(self) -> set[FileId]:
-        return {listener.file for listener in self._all if listener.file is not None}
+        return {listener.names.file for listener in self._all if listener.names is not None}

@@ -26,6 +26,7 @@ from fcgipm.keeper.listeners import Listeners
 from fcgipm.keeper.orders import Actions, Orders
 from fcgipm.keeper.outputs import Outputs
 from fcgipm.keeper.own_sockets import OwnSockets
+from fcgipm.keeper.place import Places
 from fcgipm.keeper.programs import Programs
 from fcgipm.keeper.progress import Outcome, Progress
 from fcgipm.keeper.reaper import reap_all
@@ -113,9 +114,10 @@ class Keeper:
         stack.callback(diag.close)
         self._context = context = Context(dispatch, log, loaded, diag, _raise_limit())
         self._book = Book()
-        guard = Guard(dispatch)
-        stack.callback(guard.close)
-        self._listeners = Listeners(context, guard)
+        self._guard = Guard(dispatch)
+        stack.callback(self._guard.close)
+        self._places = Places()
+        self._listeners = Listeners(context, self._guard, self._places)
         stack.callback(self._listeners.close_all)
         self._outputs = Outputs(context)
         self._strays = Strays(context, self._is_known)
@@ -133,12 +135,13 @@ class Keeper:
     def open(self, report_start: Callable[[Outcome], None]) -> None:
         """Bind all sockets and make everything ready for `run`; raise `StartError` with all problems."""
         context = self._context
+        self._bind_all()
+        # After the others: while those are refused, nobody must find a control socket that is about to go again.
         try:
-            self._own = OwnSockets(context.loaded, context.diag, context.say)
+            self._own = OwnSockets(context.loaded, context.diag, self._guard, self._places, context.tell)
         except SocketError as error:
             raise StartError(f"cannot bind {error}") from error
         self._stack.callback(self._own.close)
-        self._bind_all()
         apps = context.loaded.config.applications
 
         def tell(outcome: Outcome) -> None:
@@ -183,7 +186,8 @@ class Keeper:
         pidfds.become_subreaper()
         dispatch = self._context.dispatch
         holders = (
-            self._starting, self._orders, self._supervisor, self._listeners, self._outputs, self._strays, self._ending,
+            self._starting, self._orders, self._supervisor, self._listeners, self._guard, self._outputs, self._strays,
+            self._ending,
         )  # fmt: skip
         for holder in holders:
             dispatch.hold(holder)

@@ -87,3 +87,48 @@ def _demand(where: str, directory: os.stat_result, entry: os.stat_result, owners
 def may_others_write(status: os.stat_result) -> bool:
     """Return whether more than its owner and root's group may write the file or directory *status*."""
     return bool(status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and status.st_gid != 0))
+
+
+def open_to_write(path: str, flags: int, mode: int) -> int:
+    """Open *path* for writing with *flags*, made with *mode* if missing; raise OSError.
+
+    Root does not write where somebody else's link leads, neither a symbolic nor a hard one.
+    """
+    flags |= os.O_CLOEXEC | os.O_NOCTTY
+    if os.geteuid() != 0:
+        return os.open(path, flags | os.O_CREAT, mode)
+    if not os.path.lexists(path):
+        directory = open_directory(os.path.dirname(path))
+        try:
+            return os.open(os.path.basename(path), flags | os.O_CREAT | os.O_EXCL, mode, dir_fd=directory)
+        finally:
+            os.close(directory)
+    descriptor = os.open(path, flags)  # which changes nothing yet
+    try:
+        _demand_only_name(path, os.fstat(descriptor))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def why_not_written(path: str) -> str | None:
+    """Return why root must not write to the existing file *path*, None if nothing speaks against it."""
+    try:
+        _demand_only_name(path, os.stat(path))
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+def _demand_only_name(path: str, opened: os.stat_result) -> None:
+    if not stat.S_ISREG(opened.st_mode):
+        return  # a terminal, a pipe, /dev/null
+    if opened.st_nlink > 1:
+        raise UntrustedError(f"it has {opened.st_nlink} names (hard links), one of which may be somebody else's")
+    found = open_path(path)
+    try:
+        if not os.path.samestat(os.fstat(found), opened):
+            raise UntrustedError("it was replaced meanwhile")
+    finally:
+        os.close(found)

@@ -406,6 +406,43 @@ def test_whose_directories_may_hold_sockets(files: Files) -> None:
     assert files.problems(f'{text}user = "#4711"\ngroup = "#4711"') == []
 
 
+@pytest.mark.root
+def test_whose_directories_lie_above_a_socket(files: Files) -> None:
+    above = files.place / "above"
+    (above / "socks").mkdir(0o755, parents=True)
+    text = f'{APP}user = "#4711"\ngroup = "#4711"\nsocket = "{above}/socks/s"\n'
+    assert files.problems(text) == []
+
+    (above / "socks").chmod(0o775)
+    os.chown(above / "socks", 0, 4712)
+    assert "socks: mode 0775 lets group #4712 replace the socket; chmod g-w it" in one(files.problems(text))
+    os.chown(above / "socks", 0, 0)
+    os.chown(above, 4712, 0)
+    assert f"{above} belongs to uid 4712, who could replace what is in it" in one(files.problems(text))
+    os.chown(above, 4711, 0)
+    assert files.problems(text) == []
+    above.chmod(0o777)
+    assert f"{above}: mode 0777 lets others replace what is in it" in one(files.problems(text))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("key", ["log", "pid-file"])
+def test_root_writes_to_no_file_that_others_have_linked(files: Files, key: str) -> None:
+    (files.place / "open").mkdir()
+    (files.place / "open").chmod(0o1777)
+    target = files.write("open/target", "")
+    text = f'[fcgipm]\n{key} = "{files.place}/open/it"'
+    assert files.problems(text) == []
+
+    os.link(target, files.place / "open" / "it")
+    assert "it has 2 names (hard links)" in one(files.problems(text))
+    (files.place / "open" / "it").unlink()
+    (files.place / "open" / "it").symlink_to("target")
+    assert files.problems(text) == []
+    os.chown(files.place / "open" / "it", 4711, 0, follow_symlinks=False)
+    assert "anybody may write there, and uid 4711 did" in one(files.problems(text))
+
+
 def test_two_applications_on_one_socket(files: Files) -> None:
     second = '[app.b]\ncommand = ["/bin/true"]\nsocket = "a.sock"\n'
 

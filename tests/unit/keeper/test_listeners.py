@@ -18,6 +18,7 @@ from fcgipm.keeper.context import Context
 from fcgipm.keeper.dispatch import Dispatch
 from fcgipm.keeper.guard import Guard
 from fcgipm.keeper.listeners import LATE, Listeners
+from fcgipm.keeper.place import Places
 from fcgipm.keeper.sockets import SocketError
 from fcgipm.linux.sock_diag import Diag
 from fcgipm.log import FileSink, Logger, open_file
@@ -52,7 +53,7 @@ def context(place: Path) -> Iterator[Context]:
 @pytest.fixture
 def listeners(context: Context) -> Iterator[Listeners]:
     guard = Guard(context.dispatch)
-    made = Listeners(context, guard)
+    made = Listeners(context, guard, Places())
     app = context.application("one")
     assert app is not None
     made.publish(made.of(app, 1))

@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from fcgipm.config.load import Loaded, load
+from fcgipm.keeper.dispatch import Dispatch
+from fcgipm.keeper.guard import Guard
 from fcgipm.keeper.own_sockets import OwnSockets
+from fcgipm.keeper.place import Places
 from fcgipm.keeper.sockets import SocketError
 from fcgipm.linux.sock_diag import Diag
+from fcgipm.log import FileSink, Logger, open_file
 
 
 @pytest.fixture
@@ -29,10 +33,26 @@ def taken(place: Path) -> Iterator[Loaded]:
         yield load(str(file), environ={}, euid=os.geteuid())
 
 
-def test_a_default_metrics_address_that_is_taken_is_only_warned_about(taken: Loaded) -> None:
+@pytest.fixture
+def guard(tmp_path: Path) -> Iterator[Guard]:
+    """Give a guard that watches nothing yet."""
+    log = Logger(FileSink(open_file(str(tmp_path / "log"))))
+    dispatch = Dispatch(log)
+    watching = Guard(dispatch)
+    yield watching
+    watching.close()
+    dispatch.close()
+    log.sink.close()
+
+
+def test_a_default_metrics_address_that_is_taken_is_only_warned_about(taken: Loaded, guard: Guard) -> None:
     warnings: list[tuple[str, str]] = []
+
+    def tell(level: str, _topic: str, text: str) -> None:
+        warnings.append((level, text))
+
     with Diag() as diag:
-        own = OwnSockets(replace(taken, written=frozenset()), diag, lambda level, text: warnings.append((level, text)))
+        own = OwnSockets(replace(taken, written=frozenset()), diag, guard, Places(), tell)
         handed = [name for name, _ in own.handed()]
         own.close()
 
@@ -42,8 +62,8 @@ def test_a_default_metrics_address_that_is_taken_is_only_warned_about(taken: Loa
     assert f"pid {os.getpid()} " in text
 
 
-def test_a_written_one_is_an_error_and_nothing_stays(taken: Loaded, place: Path) -> None:
+def test_a_written_one_is_an_error_and_nothing_stays(taken: Loaded, guard: Guard, place: Path) -> None:
     with Diag() as diag, pytest.raises(SocketError, match="metrics-listen"):
-        OwnSockets(taken, diag, lambda _level, _text: None)
+        OwnSockets(taken, diag, guard, Places(), lambda _level, _topic, _text: None)
 
     assert os.listdir(place / "run") == []
