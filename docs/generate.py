@@ -30,6 +30,7 @@ from fcgipm.config.schema import (
 from fcgipm.config.values import bounds
 from fcgipm.core.commands import Topic
 from fcgipm.manager import families
+from fcgipm.manager.arguments import fields_of
 from fcgipm.verbs import VERBS, Access, Apps, ExitCode, Verb
 
 ROOT: Final = Path(__file__).parents[1]
@@ -50,7 +51,7 @@ TOPICS: Final = MappingProxyType(
         Topic.INSTANCE_STARTED: "an instance was started, and why",
         Topic.INSTANCE_READY: "it accepts connections, and how long that took",
         Topic.INSTANCE_ENDED: "it ended, by itself or by a signal, and what happens next; its last lines are attached",
-        Topic.INSTANCE_REMOVED: "one that has to go was removed (killed while idle, asked, or cut), cannot yet, or is gone",
+        Topic.INSTANCE_REMOVED: "one that has to go was killed while idle, asked, or cut; cannot go yet; or is gone",
         Topic.START_FAILED: "an instance could not be started: the step, the error, and when it is tried again",
         Topic.START_DENIED: "a start was due and not allowed: the reason, once until it changes",
         Topic.BACKOFF_ENTERED: "instances ended too early again and again; starts are rare now",
@@ -162,6 +163,16 @@ def commands_markdown() -> Iterator[str]:
         yield f"| `{words}` | {verb.summary} |"
 
 
+def endpoints_markdown() -> Iterator[str]:
+    """Yield the table of the control protocol's requests."""
+    yield "| request | for | fields | what it does |"
+    yield "|---|---|---|---|"
+    for verb in VERBS.values():
+        fields = ", ".join(f"`{field}`" for field in fields_of(verb))
+        who = "admins" if verb.access is Access.ADMIN else "readers"
+        yield f"| `{verb.method} /v1/{verb.name}` | {who} | {fields} | {verb.summary} |"
+
+
 def commands_mdoc() -> Iterator[str]:
     """Yield the list of fcgipmctl(1)'s commands."""
     yield ".Bl -tag -width Ds"
@@ -212,6 +223,7 @@ SERVER_KEYS: Final = frozenset(item.name for _, _, item in options(ServerOptions
 PARTS: Final[Mapping[tuple[str, str], Callable[[], Iterable[str]]]] = MappingProxyType(
     {
         ("README.md", "commands"): commands_markdown,
+        ("docs/control-protocol.md", "endpoints"): endpoints_markdown,
         ("man/fcgipm.8", "topics"): topics_mdoc,
         ("man/fcgipmctl.1", "commands"): commands_mdoc,
         ("man/fcgipmctl.1", "exits"): exits_mdoc,

@@ -177,7 +177,7 @@ class Daemon:
     )
     log_ring: int = _daemon(
         Kind.INTEGER,
-        "how many of its last lines are kept for each application",
+        "how many of its last lines are kept for each application, at most 256 KiB of them",
         default=200,
         minimum=0,
         maximum=100_000,
@@ -402,7 +402,8 @@ class Application(ServerOptions):
     )
     env_file: str | None = _instance(
         Kind.PATH,
-        "file of more NAME=VALUE lines; root's, or else read with the rights of the application's user",
+        "file of more NAME=VALUE lines; root's, or else read with the rights of the application's user; a value loses "
+        "the pair of quotes around it, and nothing else is interpreted",
         default=None,
     )
     priority: int = _instance(
@@ -423,7 +424,8 @@ class Application(ServerOptions):
     )
     restart_delay: Duration = _instance(
         Kind.DURATION,
-        "least time between a start and the next one in the same slot, when that instance ended unasked",
+        "least time between a start and the next one in the same slot, when that instance ended unasked; "
+        "100 ms are kept in any case",
         default=5 * SECOND,
         minimum=0,
         change=Change.IN_PLACE,

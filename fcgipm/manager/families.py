@@ -163,6 +163,20 @@ FAMILIES: Final = {
 """All families by name, in the order of the exposition."""
 
 
+LATER: Final = (
+    "instance_load_ratio",
+    "listen_queue_oldest_seconds",
+    "listen_queue_abandoned_total",
+    "connection_seconds_total",
+    "requests_total",
+    "request_queue_seconds",
+    "request_seconds",
+    "reports_total",
+    "reports_dropped_total",
+)
+"""What is not known without connectors."""
+
+
 def document() -> str:
     """Return docs/metrics.md."""
     lines = [
@@ -182,6 +196,8 @@ def document() -> str:
             labels += f" ({', '.join(family.values)})"
         meaning = " ".join(filter(None, (family.help, family.notes)))
         lines.append(f"| `{PREFIX}{family.name}` | {family.type.value} | {labels} | {meaning} |")
+    later = ", ".join(f"`{name}`" for name in LATER)
+    lines += ["", f"Those about single requests come with connectors, in a later version: {later}."]
     return "\n".join(lines) + "\n"
 
 

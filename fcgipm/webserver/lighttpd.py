@@ -56,6 +56,8 @@ def _remarks(target: Target) -> Iterator[str]:
         remarks.append(
             f"pass-header {', '.join(options.pass_header)}: lighttpd passes every request header, as HTTP_NAME"
         )
+    if options.broken_scriptfilename and options.docroot is not None:
+        remarks.append("broken-scriptfilename does nothing here: with docroot, lighttpd never mangles SCRIPT_FILENAME")
     if options.nph:
         remarks.append("nph: lighttpd takes the status from a first line HTTP/1.1, and makes the answer itself")
     if len(target.addresses) > 1:

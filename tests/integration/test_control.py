@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,21 @@ from harness.waiting import ended, until
 from fcgipm import wire
 from fcgipm.codec import to_json
 from fcgipm.config.schema import Application, External
+from fcgipm.manager.arguments import fields_of
+from fcgipm.manager.driver import LAST_BYTES, LAST_LINES
+from fcgipm.manager.feed import MAX_BEHIND, MAX_BEHIND_BYTES
+from fcgipm.manager.logs import RING_BYTES
+from fcgipm.manager.record import EventRecord, LogLine
+from fcgipm.manager.state import EVENT_BYTES, EVENTS_KEPT
+from fcgipm.verbs import VERBS
 
-APP_FIELDS = {
-    "name", "kind", "state", "address", "generation", "processes", "ready", "queue", "queue_limit", "busy", "restarts",
-    "reason", "next", "instances",
-}  # fmt: skip
+PROTOCOL = (Path(__file__).parents[2] / "docs/control-protocol.md").read_text()
+
+
+def documented(what: str) -> set[str]:
+    """Return the fields in the table of the document whose head is *what*."""
+    (table,) = re.findall(rf"^\| {what} \| is \|\n.*\n((?:\|.*\n)+)", PROTOCOL, re.MULTILINE)
+    return set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
 
 
 def test_a_snapshot_is_answered_by_orders_to_spawn(place: Path) -> None:
@@ -46,12 +58,31 @@ def test_status_has_the_documented_shape(place: Path) -> None:
 
     assert (answer["version"], answer["pid"], answer["manager_pid"]) == (1, os.getpid(), stage.manager.pid)
     assert answer["uptime"] >= 0
-    assert blog.keys() == legacy.keys() == APP_FIELDS
+    assert blog.keys() == legacy.keys() == documented("field of apps")
     assert (blog["kind"], blog["state"], blog["ready"]) == ("static", "running", 1)
     assert blog["address"] == f"unix:{place}/blog.sock"
-    assert blog["instances"][0].keys() >= {"pid", "state", "age", "generation", "rss", "cpu"}
+    assert blog["instances"][0].keys() == documented("field of instances")
     assert (legacy["kind"], legacy["state"], legacy["ready"]) == ("external", "unreachable", None)
     assert "connection refused" in legacy["reason"]
+
+
+def test_lines_and_events_have_the_documented_shape() -> None:
+    assert {field.name for field in fields(LogLine)} == documented("field of logs")
+    assert {field.name for field in fields(EventRecord)} == documented("field of events")
+
+
+def test_every_field_of_a_request_is_documented() -> None:
+    assert {field for verb in VERBS.values() for field in fields_of(verb)} == documented("field of a request")
+
+
+def test_what_is_kept_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "man/fcgipm.8").read_text()
+    kib = {RING_BYTES // 1024, MAX_BEHIND_BYTES // 1024}
+
+    assert f"at most {LAST_LINES}, and {LAST_BYTES} bytes" in PROTOCOL
+    assert f"beyond {MAX_BEHIND} of them or {MAX_BEHIND_BYTES // 1024} KiB" in PROTOCOL
+    assert (kib, EVENT_BYTES) == ({256}, 1024 * 1024)
+    assert f"the last {EVENTS_KEPT} events" in page
 
 
 def test_queue_and_busy_are_those_of_the_kernel(place: Path) -> None:

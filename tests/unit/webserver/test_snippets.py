@@ -142,6 +142,8 @@ def test_what_is_lighttpds_alone_is_carried_over() -> None:
         map_extensions={".php3": ".php"}, docroot="/jail",
     )  # fmt: skip
     text = lighttpd.snippet([one])
+    assert "# a: broken-scriptfilename does nothing here: with docroot," in text
+    assert "does nothing" not in lighttpd.snippet([app("a", ".php", document_root="/srv", broken_scriptfilename=True)])
 
     for words in (
         '"broken-scriptfilename" => "enable"', '"x-sendfile" => "enable"', "fastcgi.debug = 1",
