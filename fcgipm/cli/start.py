@@ -8,8 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
-import setproctitle
-
+from fcgipm.cli.title import set_title
 from fcgipm.config.apart import load_apart
 from fcgipm.config.problems import ConfigError
 from fcgipm.keeper.loop import Outcome, StartError, run
@@ -34,7 +33,7 @@ def start(file: str, *, foreground: bool) -> int:
         for problem in error.problems:
             _print(str(problem))
         return 1
-    setproctitle.setproctitle(f"fcgipm: keeper {loaded.path}")
+    set_title(f"fcgipm: keeper {loaded.path}")
     if foreground:
         return _be_daemon(loaded, lambda _outcome: None, foreground=True, environ=environ)
     unheard = why_unheard(loaded.config.daemon.log)

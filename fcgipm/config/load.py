@@ -13,6 +13,7 @@ from fcgipm.config.drafts import Draft, Reader
 from fcgipm.config.environment import environment_of
 from fcgipm.config.identity import identity_of, manager_identity, web_identity
 from fcgipm.config.loaded import Loaded
+from fcgipm.config.once import Once
 from fcgipm.config.problems import ConfigError, Problem, Report, Where
 from fcgipm.config.schema import Application, Change, Config, Daemon, External, options
 from fcgipm.config.sources import Source, read_sources
@@ -49,13 +50,14 @@ def load(
     written = frozenset(drafts.daemon.places)
     resolve.fill_daemon(drafts.daemon, environ, euid, foreground=foreground)
     pending = _keep_running(drafts.daemon, running)
-    daemon = _built(Daemon, drafts.daemon)
+    once = Once()
+    daemon = _built(Daemon, drafts.daemon, once)
     resolve.fill_applications(drafts, daemon, euid, report)
     check_system(drafts, daemon, euid, report)
     config = Config(
         daemon=daemon,
-        applications={name: _built(Application, draft) for name, draft in drafts.applications.items()},
-        externals={name: _built(External, draft) for name, draft in drafts.externals.items()},
+        applications={name: _built(Application, draft, once) for name, draft in drafts.applications.items()},
+        externals={name: _built(External, draft, once) for name, draft in drafts.externals.items()},
     )
     environments = _environments(config, drafts, environ, euid, report)
     report.refuse(files)
@@ -65,8 +67,8 @@ def load(
         path=os.path.abspath(path),
         files=tuple(os.path.abspath(file) for file in files),
         config=config,
-        identities={name: identity_of(app, daemon, euid) for name, app in config.applications.items()},
-        environments=environments,
+        identities={name: once(identity_of(app, daemon, euid)) for name, app in config.applications.items()},
+        environments={name: once(environment) for name, environment in environments.items()},
         manager=manager_identity(daemon, euid),
         web=web_identity(daemon),
         warnings=tuple(report.warnings),
@@ -75,9 +77,9 @@ def load(
     )
 
 
-def _built(kind: type[Any], draft: Draft) -> Any:
+def _built(kind: type[Any], draft: Draft, once: Once) -> Any:
     names = {item.name for item in fields(kind)}
-    values = {name: value for name, value in draft.values.items() if name in names}
+    values = {name: once(value) for name, value in draft.values.items() if name in names}
     return kind(**values) if kind is Daemon else kind(name=draft.name, **values)
 
 

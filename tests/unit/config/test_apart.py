@@ -13,6 +13,7 @@ import pytest
 
 from fcgipm.config.apart import load_apart
 from fcgipm.config.load import load
+from fcgipm.config.once import Once
 from fcgipm.config.problems import ConfigError
 
 APPS = """
@@ -95,3 +96,16 @@ def test_the_reader_does_not_stay_in_memory(tmp_path: Path) -> None:
     modules = set(json.loads(done.stdout))
     assert "fcgipm.keeper.loop" in modules
     assert modules.isdisjoint({"tomli", "fcgipm.config.load", "fcgipm.config.check", "fcgipm.config.values"})
+
+
+def test_equal_values_are_one_object(tmp_path: Path) -> None:
+    text = APPS + '[app.c]\ncommand = ["/bin/true", "ä"]\ninitial-env = { NAME = "value" }\n'
+
+    loaded = load_apart(written(tmp_path, text), environ=environ(tmp_path), euid=os.geteuid())
+
+    first, other = (loaded.config.applications[name] for name in "ac")
+    assert first.command is other.command
+    assert first.user is other.user
+    assert loaded.environments["a"] is loaded.environments["c"]
+    assert loaded.identities["a"] is loaded.identities["c"]
+    assert [type(value) for value in Once()((0, False, 0.0))] == [int, bool, float]
