@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.util import module_from_spec
 from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
 
 
 def set_title(title: str) -> None:
