@@ -2,6 +2,7 @@
 # make test    run all tests (installs Debian packages that are missing, when it may)
 # make lint    what CI checks beside the tests          make fix    repair what can be repaired
 # make bench   speed and size, beside other programs    make clean  remove what make made
+# make install PREFIX=/usr DESTDIR=...   manual pages, completion and systemd's files; the programs are pip's
 
 SHELL := /bin/sh
 
@@ -14,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: all demo test lint fix bench docs clean packages
+.PHONY: all demo test lint fix bench docs install clean packages
 all: test
 
 # Root's managers and applications run as other users: below /root (0700) they could not read the program.
@@ -67,6 +68,26 @@ fix: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py
+
+# What a Python package cannot bring along. The units start the programs where they are: $(PREFIX)/bin.
+PREFIX ?= /usr/local
+SHARE := $(DESTDIR)$(PREFIX)/share
+LIB := $(DESTDIR)$(PREFIX)/lib
+
+install:
+	install -d $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man8 $(SHARE)/bash-completion/completions \
+		$(SHARE)/doc/fcgipm $(LIB)/systemd/system $(LIB)/sysusers.d
+	install -m 644 man/fcgipmctl.1 $(SHARE)/man/man1/
+	install -m 644 man/apps.toml.5 $(SHARE)/man/man5/
+	install -m 644 man/fcgipm.8 $(SHARE)/man/man8/
+	install -m 644 etc/completions/fcgipmctl.bash $(SHARE)/bash-completion/completions/fcgipmctl
+	install -m 644 README.md CHANGELOG.md LICENSE etc/apps.toml docs/*.md $(SHARE)/doc/fcgipm/
+	install -m 644 etc/logrotate.d/fcgipm $(SHARE)/doc/fcgipm/fcgipm.logrotate
+	install -m 644 systemd/sysusers.d/fcgipm.conf $(LIB)/sysusers.d/
+	for unit in systemd/*.service; do \
+		sed 's|=/usr/bin/|=$(PREFIX)/bin/|' "$$unit" >"$(LIB)/systemd/system/$${unit#*/}" || exit; \
+		chmod 644 "$(LIB)/systemd/system/$${unit#*/}"; \
+	done
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -6,6 +6,7 @@ between two comment lines, ``begin generated: NAME`` and ``end generated: NAME``
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 import textwrap
@@ -237,6 +238,18 @@ PARTS: Final[Mapping[tuple[str, str], Callable[[], Iterable[str]]]] = MappingPro
 )
 
 
+def map_markdown() -> str:
+    """Return docs/map.md: what each module is for, as its first line says."""
+    lines = ["# The map", "", "Every module, in its own words."]
+    for package in [ROOT / "fcgipm", *sorted(path.parent for path in (ROOT / "fcgipm").rglob("*/__init__.py"))]:
+        lines += ["", f"## {package.relative_to(ROOT)}", "", "| module | |", "|---|---|"]
+        for path in sorted(package.glob("*.py")):
+            words = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0]
+            if words:
+                lines.append(f"| `{path.name}` | {' '.join(words.split()).replace('|', chr(92) + '|')} |")
+    return "\n".join(lines) + "\n"
+
+
 def documents() -> Iterator[tuple[Path, str]]:
     """Yield each document with generated parts and what it should be."""
     for name in dict.fromkeys(name for name, _ in PARTS):
@@ -245,6 +258,7 @@ def documents() -> Iterator[tuple[Path, str]]:
             text = filled(text, part, "".join(f"{line}\n" for line in PARTS[name, part]()), name)
         yield ROOT / name, text
     yield ROOT / "docs/metrics.md", families.document()
+    yield ROOT / "docs/map.md", map_markdown()
 
 
 def filled(text: str, part: str, content: str, name: str) -> str:

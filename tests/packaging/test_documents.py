@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -96,3 +97,30 @@ def test_every_link_of_the_documents_leads_somewhere() -> None:
     for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text()):
             assert (document.parent / target).exists(), (document.name, target)
+
+
+def test_the_map_has_everything_in_the_package() -> None:
+    (overview,) = re.findall(r"^fcgipm/\n(.*?)^etc/", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL | re.MULTILINE)
+    whole = (ROOT / "docs/map.md").read_text()
+    package = ROOT / "fcgipm"
+    modules = {path for path in package.rglob("*.py") if not path.name.startswith("__init__")}
+    top = {path.name for path in modules if path.parent == package}
+    top |= {f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").exists()}
+
+    assert set(re.findall(r"^  (\S+) ", overview, re.MULTILINE)) == top
+    assert [path.name for path in modules if f"| `{path.name}` | " not in whole] == []
+
+
+def test_install_puts_everything_under_the_prefix(tmp_path: Path) -> None:
+    destination = f"DESTDIR={tmp_path}"
+    command = ["make", "--silent", "-C", str(ROOT), "install", destination, "PREFIX=/opt/x", "PYTHON=python3"]
+    subprocess.run(command, check=True, capture_output=True, env={"PATH": os.environ["PATH"]})
+    files = {str(path.relative_to(tmp_path / "opt/x")) for path in tmp_path.rglob("*") if path.is_file()}
+
+    assert files >= {
+        "share/man/man1/fcgipmctl.1", "share/man/man5/apps.toml.5", "share/man/man8/fcgipm.8",
+        "share/bash-completion/completions/fcgipmctl", "share/doc/fcgipm/apps.toml",
+        "share/doc/fcgipm/control-protocol.md", "lib/sysusers.d/fcgipm.conf",
+    }  # fmt: skip
+    for unit in (ROOT / "systemd").glob("*.service"):
+        assert "ExecStart=/opt/x/bin/fcgipm start" in (tmp_path / "opt/x/lib/systemd/system" / unit.name).read_text()
