@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from harness.keeper import SERVE, Puppet, Rig, python
+from harness.ports import free_port
 from harness.waiting import until
 
 from fcgipm import wire
@@ -188,3 +189,53 @@ def test_a_changed_command_is_what_the_next_instance_runs(rig: Start) -> None:
     spawned = puppet.spawn("one", 1)
 
     assert Path(f"/proc/{spawned.pid}/cmdline").read_bytes().split(b"\0")[-2] == b"mark"
+
+
+def served(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as visitor:
+        visitor.sendall(b"x")
+        return visitor.recv(1) == b""
+
+
+def test_a_port_goes_from_one_application_to_another_without_a_pause(rig: Start) -> None:
+    port = free_port()
+    keeper = rig(f"{ONE}port = {port}\n")
+    puppet = keeper.puppet()
+    puppet.spawn("one", 1)
+
+    applied = apply(keeper, puppet, f"{TWO}port = {port}\n")
+
+    assert applied.problems == ()
+    assert [(fact.app, fact.address) for fact in applied.listeners if fact.published] == [
+        ("two", f"tcp:127.0.0.1:{port}")
+    ]
+    assert served(port)  # by the old one's instance, until the new one has its own
+    puppet.spawn("two", 2)
+    puppet.retire(1)
+    assert served(port)
+    assert [fact.app for fact in keeper_listeners(keeper, puppet)] == ["two"]
+
+
+def test_two_applications_may_exchange_their_ports(rig: Start) -> None:
+    first, second = free_port(), free_port()
+    keeper = rig(f"{ONE}port = {first}\n{TWO}port = {second}\n")
+    puppet = keeper.puppet()
+
+    applied = apply(keeper, puppet, f"{ONE}port = {second}\n{TWO}port = {first}\n")
+    assert applied.problems == ()
+    for app in ("one", "two"):
+        puppet.order(wire.Publish(app=app, generation=2))
+        assert puppet.expect(wire.Published).listener.app == app
+
+    puppet.spawn("one", 1, generation=2)
+    assert served(second)
+    with socket.create_connection(("127.0.0.1", first), timeout=10) as waiting:
+        puppet.spawn("two", 2, generation=2)
+        waiting.sendall(b"x")
+        assert waiting.recv(1) == b""
+    assert not [one for one in puppet.reports() if isinstance(one, wire.SomebodyWaits)]
+
+
+def keeper_listeners(keeper: Rig, puppet: Puppet) -> tuple[wire.ListenerFact, ...]:
+    puppet.end(1)
+    return keeper.puppet().snapshot.listeners

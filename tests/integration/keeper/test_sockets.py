@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from harness.daemon import FCGIPM, configuration
 from harness.keeper import SERVE, Rig, listens_blocking, python
-from harness.waiting import until
+from harness.waiting import ended, until
 
 from fcgipm import wire
 
@@ -174,6 +176,126 @@ def test_a_second_daemon_in_the_same_directory_names_the_first(rig: Start, place
 
     assert f"already running in {keeper.runtime}: pid {keeper.pid}\n" in refusal(place, ONE)
     assert keeper.socket("one").exists()
+
+
+def test_a_second_daemon_is_refused_without_any_pid_file_and_takes_nothing(rig: Start, place: Path) -> None:
+    keeper = rig(ONE)
+    keeper.puppet()
+    (keeper.runtime / "fcgipm.pid").unlink()
+    before = {path.name: path.stat().st_ino for path in keeper.runtime.iterdir()}
+
+    said = refusal(place, ONE)
+
+    assert f"already running in {keeper.runtime}: pid {keeper.pid}\n" in said
+    assert {path.name: path.stat().st_ino for path in keeper.runtime.iterdir()} == before
+
+
+def test_a_pid_file_elsewhere_is_one_daemons_alone(rig: Start, place: Path) -> None:
+    keeper = rig(ONE, daemon=f'pid-file = "{place}/pid"')
+    keeper.puppet()
+    config = place / "other.toml"
+    config.write_text(configuration(place / "other", ONE, f'pid-file = "{place}/pid"'))
+
+    done = subprocess.run(
+        [FCGIPM, "start", "--foreground", str(config)], capture_output=True, text=True, timeout=20, check=False
+    )
+
+    assert f"{place}/pid is that of another fcgipm: pid {keeper.pid}" in done.stderr
+    assert (place / "pid").read_text() == f"{keeper.pid}\n"
+    keeper.stop()
+    assert not (place / "pid").exists()
+
+
+def test_the_control_socket_is_linked_again(rig: Start) -> None:
+    keeper = rig(ONE)
+    puppet = keeper.puppet()
+    control = keeper.runtime / "control.sock"
+    before = control.stat().st_ino
+
+    control.unlink()
+    until(control.exists)
+
+    assert control.stat().st_ino == before
+    assert puppet.expect(wire.Told).text == f"{control} was deleted; linked again"
+
+
+def test_a_path_that_is_deleted_again_and_again_is_told_of_twice(rig: Start) -> None:
+    keeper = rig(ONE)
+    keeper.puppet()
+    started = time.monotonic()
+
+    for _ in range(4):
+        until(keeper.socket("one").exists)
+        keeper.socket("one").unlink()
+    until(keeper.socket("one").exists)
+
+    assert time.monotonic() - started > 2.5  # at once, then once a second
+    assert keeper.log().count("linked again") == 2
+    assert "again and again" in keeper.log()
+
+
+def test_what_a_killed_fcgipm_left_is_named_with_what_to_do(rig: Start, place: Path) -> None:
+    keeper = rig(f"{ONE}[app.two]\n{python(SERVE)}\n")
+    puppet = keeper.puppet()
+    one = puppet.spawn("one", 1).pid
+    two = puppet.spawn("two", 2, generation=2).pid
+    puppet.order(wire.Publish(app="two", generation=2))
+    puppet.expect(wire.Published)
+    keeper.process.kill()
+    keeper.process.wait()
+    try:
+        said = refusal(place, f"{ONE}[app.two]\n{python(SERVE)}\n")
+    finally:
+        for pid in (one, two):
+            os.kill(pid, signal.SIGKILL)
+
+    for name, pid in (("one", one), ("two", two)):
+        text = f"{name}.sock: instances of an fcgipm that was killed still serve there: pid {pid} ("
+        assert text in said
+        assert f"end them (kill {pid}) and start again" in said
+    for pid in (one, two):
+        ended(pid)
+
+
+@pytest.mark.root
+def test_root_follows_no_link_that_a_user_has_set(rig: Start, place: Path) -> None:
+    home, target = place / "home", place / "target"
+    home.mkdir()
+    target.mkdir()
+    os.chown(home, 4711, 4711)
+    app = f"[app.one]\n{python(SERVE)}\nuser = '#4711'\ngroup = '#4711'\nsocket = '{home}/s/one.sock'\n"
+    (home / "s").symlink_to(target)
+
+    said = refusal(place, app)
+
+    assert f"{home} belongs to uid 4711, who could replace what is in it" in said
+    assert os.listdir(target) == []
+
+
+@pytest.mark.root
+def test_a_directory_that_is_exchanged_leads_root_nowhere(rig: Start, place: Path) -> None:
+    home, target = place / "home", place / "target"
+    (home / "s").mkdir(parents=True)
+    target.mkdir()
+    for path in (home, home / "s"):
+        os.chown(path, 4711, 4711)
+    keeper = rig(f"[app.one]\n{python(SERVE)}\nuser = '#4711'\ngroup = '#4711'\nsocket = '{home}/s/one.sock'\n")
+    puppet = keeper.puppet()
+    victim = target / "one.sock"
+    victim.write_text("root's")
+
+    (home / "s").rename(home / "was")
+    (home / "s").symlink_to(target)
+    (home / "was" / "one.sock").unlink()
+    until((home / "was" / "one.sock").exists)  # it is linked again where it has been
+    puppet.order(wire.Publish(app="one", generation=2))
+    error = puppet.expect(wire.PublishFailed).error
+    keeper.stop()
+
+    assert "belongs to uid 4711, who could replace what is in it" in error
+    assert [path.name for path in target.iterdir()] == ["one.sock"]
+    assert victim.read_text() == "root's"
+    assert os.listdir(home / "was") == []
 
 
 def test_a_runtime_directory_that_others_may_write_is_refused(place: Path) -> None:

@@ -107,3 +107,20 @@ def test_a_published_listener_stays_without_instances(context: Context, listener
 
     assert listeners.deadline() is None
     assert listener.published
+
+
+def test_a_listener_that_an_apply_made_is_used_for_the_generation_that_comes_whatever_its_number(
+    context: Context, listeners: Listeners, place: Path
+) -> None:
+    app = context.application("one")
+    assert app is not None
+    for _ in range(2):  # two applies, before anybody used the first one's
+        listeners.enter(listeners.make(app, listeners.highest("one") + 1))
+
+    used = listeners.of(app, 2)
+    listeners.publish(used)
+    listeners.publish(following := listeners.of(app, 3))
+
+    assert used.fact().bound == f"{place}/run/private/one.3"
+    assert (used.generation, following.generation) == (2, 3)
+    assert following.fact().bound == f"{place}/run/private/one.4"
