@@ -397,7 +397,8 @@ class Channel(Generic[MessageT]):
     def send(self, message: object, descriptors: Sequence[int] = ()) -> None:
         """Queue *message* and send what can be sent now; *descriptors* are duplicated and stay the caller's.
 
-        Raises `BacklogFull` where the other end has not read for too long, `WireClosed` where it is gone.
+        Raises `BacklogFull` where the other end has not read for too long, `WireClosed` where it is gone, OSError where
+        there is no room for the copies; nothing of the message is left then.
         """
         if len(descriptors) > MAX_DESCRIPTORS:
             error = f"{len(descriptors)} descriptors do not fit into one message"
@@ -406,10 +407,11 @@ class Channel(Generic[MessageT]):
         if self.backlog + len(text) > MAX_BACKLOG:
             error = f"{self.backlog} bytes wait to be read"
             raise BacklogFull(error)
+        copies = _copies(descriptors)  # may fail, and then nothing is queued
         chunks = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
         for chunk in chunks[:-1]:
             self._outgoing.append((_MORE + chunk, ()))
-        self._outgoing.append((_LAST + chunks[-1], tuple(os.dup(number) for number in descriptors)))
+        self._outgoing.append((_LAST + chunks[-1], copies))
         self.backlog += len(text)
         self.flush()
 
@@ -483,6 +485,17 @@ def keeper_end(sock: socket.socket) -> Channel[Order]:
 def manager_end(sock: socket.socket) -> Channel[Report]:
     """Return the manager's end: it sends `Order` and receives `Report`."""
     return Channel(sock, _REPORTS)
+
+
+def _copies(descriptors: Sequence[int]) -> tuple[int, ...]:
+    """Return a copy of each descriptor; where one cannot be made, none is left."""
+    made: list[int] = []
+    try:
+        made.extend(os.dup(number) for number in descriptors)
+    except OSError:
+        _close_all(made)
+        raise
+    return tuple(made)
 
 
 def _close_all(descriptors: Sequence[int]) -> None:

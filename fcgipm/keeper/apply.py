@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from fcgipm.config.apart import load_apart
 from fcgipm.config.plan import KeyChange, compare
 from fcgipm.config.problems import ConfigError
 from fcgipm.config.schema import Application, Change
+from fcgipm.counting import counted
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.handover import definitions_of
 from fcgipm.keeper.listener import Listener
@@ -22,6 +24,7 @@ from fcgipm.linux import memory
 if TYPE_CHECKING:
     from fcgipm.config.loaded import Loaded
     from fcgipm.keeper.programs import Programs
+    from fcgipm.keeper.progress import Progress
     from fcgipm.keeper.starting import Starting
 
 _OF_THE_SOCKET = frozenset({"socket-mode", "socket-owner", "socket-group", "listen-queue-depth"})
@@ -41,6 +44,14 @@ class _Plan:
         """Return the applications (old and new ones) that have a change of this *effect*."""
         return list(dict.fromkeys(change.app for change in self.changes if change.effect == effect and change.app))
 
+    @contextmanager
+    def warned(self, what: str) -> Iterator[None]:
+        """Turn a failure of what is done in it into a warning: the other changes are made all the same."""
+        try:
+            yield
+        except (SocketError, LookupError, OSError) as error:
+            self.warnings.append(f"{what}: {error}")
+
 
 class Applier:
     """Carries out the order `wire.Apply`."""
@@ -53,6 +64,7 @@ class Applier:
         programs: Programs,
         notes: dict[str, str],
         *,
+        progress: Progress,
         environ: Mapping[str, str],
         foreground: bool,
     ) -> None:
@@ -61,6 +73,7 @@ class Applier:
         self._starting = starting
         self._programs = programs
         self._notes = notes
+        self._progress = progress
         self._environ = environ
         self._foreground = foreground
 
@@ -85,8 +98,10 @@ class Applier:
                 self._listeners.discard(listener)
             self._report_problems(request, plan.problems)
             return
-        self._commit(plan)
-        self._report(request, plan)
+        try:
+            self._commit(plan)
+        finally:
+            self._report(request, plan)  # whatever happens in between: the configuration has changed
         memory.give_back()
 
     def _make_listeners(self, plan: _Plan) -> None:
@@ -97,7 +112,7 @@ class Applier:
                 continue
             try:
                 plan.made.append(self._listeners.make(app, self._listeners.highest(name) + 1))
-            except (SocketError, LookupError) as error:
+            except (SocketError, LookupError, OSError) as error:
                 plan.problems.append(f"app.{name}: {error}")
 
     def _commit(self, plan: _Plan) -> None:
@@ -107,37 +122,33 @@ class Applier:
         daemon = plan.loaded.config.daemon
         self._context.log.level, self._context.log.form = daemon.log_level, daemon.log_format
         self._starting.forget_recipes()
-        self._programs.define(apps.values())
+        self._progress.only(apps)
         for listener in plan.made:
             self._listeners.enter(listener)
         for name in plan.names("added"):
             self._publish_added(plan, apps.get(name))
         for name in removed:
-            self._listeners.remove(name)
             self._notes.pop(name, None)
+            with plan.warned(f"app.{name}: its socket could not be taken away"):
+                self._listeners.remove(name)
         for name in self._with_other_sockets(plan):
-            self._change_sockets(plan, apps[name])
+            with plan.warned(f"app.{name}: its sockets could not be changed"):
+                self._listeners.change(apps[name])
+        with plan.warned("changes of programs are not noticed"):
+            self._programs.define(apps.values())
 
     def _publish_added(self, plan: _Plan, app: Application | None) -> None:
         listener = next((item for item in plan.made if app is not None and item.app == app.name), None)
         if listener is None:
             return
-        try:
+        with plan.warned(f"app.{listener.app}"):
             self._listeners.publish(listener)
-        except SocketError as error:
-            plan.warnings.append(f"app.{listener.app}: {error}")
 
     @staticmethod
     def _with_other_sockets(plan: _Plan) -> list[str]:
         apps = plan.loaded.config.applications
         changed = [change.app for change in plan.changes if change.key in _OF_THE_SOCKET]
         return list(dict.fromkeys(name for name in changed if name is not None and name in apps))
-
-    def _change_sockets(self, plan: _Plan, app: Application) -> None:
-        try:
-            self._listeners.change(app)
-        except (OSError, LookupError, SocketError) as error:
-            plan.warnings.append(f"app.{app.name}: its sockets could not be changed: {error}")
 
     def _report(self, request: int, plan: _Plan) -> None:
         changes = tuple(
@@ -150,7 +161,7 @@ class Applier:
         )
         pending = [change.key for change in plan.changes if change.app is None and change.effect is Change.RESTART]
         plan.warnings += [f"fcgipm.{key}: the new value holds after a restart of fcgipm" for key in pending]
-        self._context.say("info", f"applied {plan.loaded.path}: {len(changes)} changes")
+        self._context.say("info", f"applied {plan.loaded.path}: {counted(len(changes), 'change')}")
         self._context.reporter.report(
             wire.Applied(
                 request=request,

@@ -38,6 +38,8 @@ class Instance:
     ready_at: int | None = None
     asked: bool = False
     """Whether it was sent its stop signal."""
+    hidden: bool = False
+    """Whether it was killed before its exec without the manager's knowing of it."""
 
     @property
     def name(self) -> str:
@@ -94,9 +96,17 @@ class Book:
         """Return how many instances *app* has."""
         return self._of_app.get(app, 0)
 
+    def of_app(self, app: str) -> list[Instance]:
+        """Return the instances of *app*."""
+        return [instance for instance in self._by_number.values() if instance.app == app] if self.count(app) else []
+
     def get(self, number: int) -> Instance | None:
         """Return the instance with *number*."""
         return self._by_number.get(number)
+
+    def is_leader(self, pid: int) -> bool:
+        """Return whether *pid* is the leader of an instance."""
+        return pid in self._by_pid
 
     def of_pid(self, pid: int) -> Instance | None:
         """Return the instance whose leader is *pid*."""

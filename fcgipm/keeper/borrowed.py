@@ -7,20 +7,24 @@ may.  So a child becomes that user, looks, and tells.
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections.abc import Callable
 from typing import Final, NoReturn
 
+from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import procfs
 
 _MAX_ANSWER: Final = 4096
+_PATIENCE: Final = 250
+"""Milliseconds that an answer, and then the end of who gave it, may take."""
 
 
 def as_owner(pid: int, ask: Callable[[], str]) -> str | None:
     """Return what *ask* returns in a child that has the ids of process *pid*.
 
-    None where that cannot help or does not work: we are not root, the process is root's or has ended, *ask* fails.
-    The answer has at most 4,096 bytes.
+    None where that cannot help or does not work: we are not root, the process is root's or has ended, *ask* fails or
+    takes longer than a quarter of a second.  The answer has at most 4,096 bytes.
     """
     if os.geteuid() != 0:
         return None
@@ -45,11 +49,24 @@ def as_owner(pid: int, ask: Callable[[], str]) -> str | None:
     try:
         if child is None:
             return None
-        told = os.read(reader, _MAX_ANSWER).decode()
-        os.waitpid(child, 0)
-        return told or None
+        return _answer_of(child, reader)
     finally:
         os.close(reader)
+
+
+def _answer_of(child: int, reader: int) -> str | None:
+    """Return what *child* tells; it is reaped, or later, with the keeper's other children, if it does not end."""
+    pidfd = pidfds.open_process(child)
+    try:
+        poller = select.poll()
+        poller.register(reader, select.POLLIN)
+        told = os.read(reader, _MAX_ANSWER).decode() if poller.poll(_PATIENCE) else ""
+        if not told:
+            pidfds.send(pidfd, signal.SIGKILL)
+        pidfds.wait(pidfd, _PATIENCE)
+        return told or None
+    finally:
+        os.close(pidfd)
 
 
 def _answer(uid: int, gid: int, ask: Callable[[], str], writer: int) -> NoReturn:

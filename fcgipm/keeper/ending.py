@@ -7,9 +7,10 @@ from typing import Final
 
 from fcgipm import wire
 from fcgipm.config.schema import SECOND
+from fcgipm.counting import counted
 from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
-from fcgipm.keeper.cutting import cut
+from fcgipm.keeper.cutting import cut_all
 from fcgipm.keeper.strays import Strays
 from fcgipm.keeper.supervise import Supervisor
 
@@ -25,7 +26,7 @@ class Ending:
     """From the first TERM to the last process.
 
     The manager is asked first: it empties the applications and orders the end.  If it does not in time, or somebody
-    asks twice, the keeper cuts what still runs.
+    asks twice, the keeper cuts what still runs.  Who asks again after that does not want to wait for that either.
     """
 
     def __init__(self, context: Context, book: Book, strays: Strays, supervisor: Supervisor) -> None:
@@ -34,6 +35,8 @@ class Ending:
         self._strays = strays
         self._supervisor = supervisor
         self._asked = False
+        self._hurried = False
+        """Whether it was asked for again."""
         self.decided: int | None = None
         """The exit status with which the daemon is to end; None while it is not to."""
         self._due: int | None = None
@@ -45,17 +48,20 @@ class Ending:
 
     def asked(self, signal_name: str) -> None:
         """Somebody has sent *signal_name*: end gracefully, or at once if that is asked for again."""
-        if self._asked:
-            if not self._closing:
-                self._context.say("warning", f"signal {signal_name} again: ending at once")
-                self.begin(1)
-                self._due = time.monotonic_ns()
-            return
-        self._asked = True
-        self.decide(0)
-        self._context.say("info", f"signal {signal_name}: every application is stopped, then fcgipm ends")
-        if not self._context.reporter.report(wire.Signalled(name="TERM")):
-            self._supervisor.hurry()
+        if self._hurried:
+            self._context.say("warning", f"signal {signal_name} once more: what is still there is left behind")
+            self._leave()
+        elif self._asked or self._closing:
+            self._hurried = True
+            self._context.say("warning", f"signal {signal_name} again: ending at once")
+            self.begin(1)
+            self._due = time.monotonic_ns()
+        else:
+            self._asked = True
+            self.decide(0)
+            self._context.say("info", f"signal {signal_name}: every application is stopped, then fcgipm ends")
+            if not self._context.reporter.report(wire.Signalled(name="TERM")):
+                self._supervisor.hurry()
 
     def decide(self, status: int) -> None:
         """Let the daemon end with *status* when the manager has emptied the applications; that may not take for ever.
@@ -73,10 +79,11 @@ class Ending:
         if self._closing:
             return
         self._closing, self.status = True, status
-        for instance in self._book:
-            connections = cut(instance)
-            text = f"{instance.name} is killed because fcgipm ends; {connections} connections cut"
-            self._context.say("warning", text, app=instance.app)
+        connections = cut_all(list(self._book), self._context.diag)
+        for app in dict.fromkeys(instance.app for instance in self._book):
+            number, lost = self._book.count(app), connections.get(app, 0)
+            text = f"{counted(number, 'instance')} killed because fcgipm ends; {counted(lost, 'connection')} cut"
+            self._context.say("warning", f"{app}: {text}", app=app)
         self._strays.kill_all()
         self._supervisor.end()
         self._due = time.monotonic_ns() + _MANAGER
@@ -101,7 +108,11 @@ class Ending:
             self._supervisor.kill()
             self._due = now + _REAPING
         else:
-            left = ", ".join(f"{instance.name} (pid {instance.pid})" for instance in self._book)
-            if left:
-                self._context.say("error", f"still there after SIGKILL, left behind: {left}")
-            self._context.dispatch.ended = True
+            self._leave()
+
+    def _leave(self) -> None:
+        """End the loop, whatever is still there."""
+        left = ", ".join(f"{instance.name} (pid {instance.pid})" for instance in self._book)
+        if left:
+            self._context.say("error", f"still there after SIGKILL, left behind: {left}")
+        self._context.dispatch.ended = True

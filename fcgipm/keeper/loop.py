@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import fcgipm
 from fcgipm import wire
+from fcgipm.counting import counted
 from fcgipm.keeper.apply import Applier
 from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
@@ -127,6 +128,8 @@ class Keeper:
         self._progress: Progress
         self._environ, self._foreground = environ, foreground
         self._manager_argv = manager_argv
+        self._hung_up = False
+        """Whether SIGHUP has come, and nothing was applied since."""
         self._starting: Starting
         self._orders: Orders
         self._supervisor: Supervisor
@@ -169,6 +172,7 @@ class Keeper:
             listeners=self._listeners,
             starting=self._starting,
             outputs=self._outputs,
+            progress=self._progress,
             actions=actions,
         )
         self._supervisor = Supervisor(context, self._manager_argv, self._handover, self._orders.obey)
@@ -176,7 +180,7 @@ class Keeper:
         self._supervisor.ended_early = self._progress.give_up
         self._applier = Applier(
             context, self._listeners, self._starting, self._programs, self._orders.notes,
-            environ=self._environ, foreground=self._foreground,
+            progress=self._progress, environ=self._environ, foreground=self._foreground,
         )  # fmt: skip
         self._ending = Ending(context, self._book, self._strays, self._supervisor)
         self._programs.define(apps.values())
@@ -220,7 +224,7 @@ class Keeper:
 
     def _summary(self) -> str:
         apps = len(self._context.loaded.config.applications)
-        return f"running (pid {os.getpid()}): {_counted(apps, 'app')}, {_counted(len(self._book), 'instance')}"
+        return f"running (pid {os.getpid()}): {counted(apps, 'app')}, {counted(len(self._book), 'instance')}"
 
     def _handover(self) -> Handover:
         """Return everything that a new manager needs."""
@@ -232,7 +236,7 @@ class Keeper:
             started_at=self._started_at,
             started_unix=self._started_unix,
             definitions=definitions_of(self._context.loaded),
-            instances=tuple(self._starting.fact(instance) for instance in self._book),
+            instances=tuple(self._starting.fact(instance) for instance in self._book if not instance.hidden),
             listeners=self._listeners.facts(),
             notes=dict(self._orders.notes),
             next_instance=self._book.highest + 1,
@@ -243,8 +247,10 @@ class Keeper:
         pipes = [
             (wire.Handed(what="pipes", instance=instance.number), (instance.stdout, instance.stderr))
             for instance in self._book
+            if not instance.hidden
         ]
-        return Handover(snapshot, [*handed, *pipes])
+        missed: list[wire.Report] = [wire.Signalled(name="HUP")] if self._hung_up else []
+        return Handover(snapshot, [*handed, *pipes], [*missed, *self._listeners.awaited()])
 
     # ── what comes from outside ──────────────────────────────────────────────────────────────────────────────────
 
@@ -254,16 +260,20 @@ class Keeper:
                 reap_all(self._book, self._starting.ended, self._supervisor.ended)
                 self._ending.look()
             case signal.SIGHUP:
+                self._hung_up = True
                 heard = self._context.reporter.report(wire.Signalled(name="HUP"))
-                what = "the configuration is read again" if heard else "there is no manager just now; send it again"
-                self._context.say("info" if heard else "warning", f"signal HUP: {what}")
+                when = "" if heard else " when there is a manager again"
+                self._context.say("info", f"signal HUP: the configuration is read again{when}")
             case signal.SIGUSR1:
                 self._reopen_log()
                 self._context.reporter.report(wire.Signalled(name="USR1"))
+            case signal.SIGUSR2:
+                self._context.say("warning", "signal USR2: upgrade is not in this version; nothing was done")
             case _:
                 self._ending.asked(signal.Signals(number).name)
 
     def _apply(self, request: int) -> None:
+        self._hung_up = False
         self._applier.apply(request)
 
     def _shut_down(self, status: int, finished: bool) -> None:
@@ -299,10 +309,6 @@ def _lacking_rights() -> list[str]:
         "instance is busy while any connection of its application is open"
     )
     return [text]
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _raise_limit() -> tuple[int, int]:

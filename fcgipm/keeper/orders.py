@@ -20,6 +20,7 @@ from fcgipm.keeper.cutting import cut
 from fcgipm.keeper.listener import Listener
 from fcgipm.keeper.listeners import Listeners
 from fcgipm.keeper.outputs import Outputs
+from fcgipm.keeper.progress import Progress
 from fcgipm.keeper.session import Process
 from fcgipm.keeper.sockets import SocketError
 from fcgipm.keeper.starting import Starting
@@ -73,6 +74,7 @@ class Orders:
         listeners: Listeners,
         starting: Starting,
         outputs: Outputs,
+        progress: Progress,
         actions: Actions,
     ) -> None:
         self._context = context
@@ -80,6 +82,7 @@ class Orders:
         self._listeners = listeners
         self._starting = starting
         self._outputs = outputs
+        self._progress = progress
         self._actions = actions
         self.notes: dict[str, str] = {}
         """By application."""
@@ -122,6 +125,36 @@ class Orders:
         self.obey(order)
 
     def _carry_out(self, order: wire.Order) -> None:
+        """Do it; whatever goes wrong, the manager gets an answer: it waits for one."""
+        try:
+            self._do(order)
+        except Exception as error:
+            self._answer_failure(order, error)
+            if not isinstance(error, OSError):
+                raise  # a mistake of ours: the loop says where
+
+    def _answer_failure(self, order: wire.Order, error: Exception) -> None:
+        why = str(error) if isinstance(error, OSError) else f"internal error: {error!r}"
+        report, now = self._context.reporter.report, time.monotonic_ns()
+        match order:
+            case wire.Spawn():
+                if self._book.get(order.instance) is None:  # else its end is what answers
+                    self._starting.failed(order.app, order.instance, "spawn", why)
+            case wire.Retire():
+                self._context.say("error", f"instance {order.instance} cannot be removed: {why}")
+                report(wire.RemovalRefused(instance=order.instance, why=retire.Result.UNSTOPPABLE.value, at=now))
+            case wire.Publish():
+                report(wire.PublishFailed(app=order.app, generation=order.generation, error=why))
+            case wire.Apply():
+                report(
+                    wire.Applied(
+                        request=order.request, problems=(why,), warnings=(), changes=(), definitions=None, listeners=()
+                    )
+                )
+            case _:
+                self._context.say("error", f"the order {type(order).__name__} cannot be carried out: {why}")
+
+    def _do(self, order: wire.Order) -> None:
         match order:
             case wire.Spawn():
                 self._spawn(order)
@@ -148,11 +181,10 @@ class Orders:
     # ── spawn ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _spawn(self, order: wire.Spawn) -> None:
-        if order.instance <= self._book.highest:
-            self._deny(order, f"instance {order.instance} has existed, the highest is {self._book.highest}")
-            return
         app = self._context.application(order.app)
-        if app is None:
+        if order.instance <= self._book.highest:
+            error = f"instance {order.instance} has existed, the highest is {self._book.highest}"
+        elif app is None:
             error = f"there is no application {order.app!r}"
         elif not 1 <= order.generation <= MAX_GENERATION:
             error = f"{order.generation} is no generation"
@@ -162,8 +194,9 @@ class Orders:
             self._starting.spawn(app, order.generation, order.instance)
             return
         self._deny(order, error)
-        report = wire.SpawnFailed(instance=order.instance, step="check", error=error, at=time.monotonic_ns())
-        self._context.reporter.report(report)
+        if self._book.get(order.instance) is None:  # else that one is meant by every report of this number
+            report = wire.SpawnFailed(instance=order.instance, step="check", error=error, at=time.monotonic_ns())
+            self._context.reporter.report(report)
 
     # ── retire ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -186,7 +219,7 @@ class Orders:
         self._context.reporter.report(report)
 
     def _cut(self, instance: Instance) -> None:
-        self._removed(instance.number, "cut", cut(instance))
+        self._removed(instance.number, "cut", cut(instance, self._book.is_leader))
 
     def _try(self, instance: Instance) -> None:
         if instance.starting is not None:
@@ -202,6 +235,7 @@ class Orders:
                 last=self._is_last(instance, listener),
                 asked=instance.asked,
                 stop_signal=signal.SIGTERM if app is None else app.stop_signal,
+                is_leader=self._book.is_leader,
             )
         except OSError as error:
             self._context.say("warning", f"cannot look into {instance.name}: {error}", app=instance.app)
@@ -238,6 +272,8 @@ class Orders:
             self._context.reporter.report(report)
         else:
             self._context.reporter.report(wire.Published(listener=listener.fact(), at=time.monotonic_ns()))
+            if not any(instance.generation == order.generation for instance in self._book.of_app(order.app)):
+                self._progress.dropped(order.app)  # a public socket for nobody: it was stopped
 
     def _withdraw(self, app: str) -> None:
         """Let nobody reach *app* any more: generation 0 is none at all."""
@@ -246,6 +282,7 @@ class Orders:
         address = "" if listener is None else listener.address
         fact = wire.ListenerFact(app=app, generation=0, address=address, bound=address, published=False)
         self._context.reporter.report(wire.Published(listener=fact, at=time.monotonic_ns()))
+        self._progress.dropped(app)
 
     def _note(self, order: wire.Note) -> None:
         if len(order.text.encode(errors="replace")) > wire.MAX_NOTE:

@@ -1,8 +1,9 @@
 """The instances' output while the manager does not read it.
 
-The keeper has the read ends too.  It looks at a pipe only after something came (a one-shot watch), and only 5 s
-later.  Where data lies in a nearly full pipe that nobody reads, it drains the pipe, so that the application is not
-blocked, and counts what it threw away, until the manager shows that it hears again.
+The keeper has the read ends too.  It looks at a pipe only after something came (a one-shot watch), and only a second
+later.  A nearly full pipe that seems not to be read may be one into which a flood is written as fast as it is read: so
+the manager is asked, by an empty report.  If it does not hear that in time it reads no pipes either, and then the
+keeper drains the pipe, so that the application is not blocked, and counts what it threw away, until the manager hears.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from fcgipm.keeper.context import Context
 
 PATIENCE: Final = 5 * SECOND
 """How long data may lie unread."""
+_FIRST_LOOK: Final = 1 * SECOND
+"""After something came."""
+_HEARING: Final = PATIENCE - _FIRST_LOOK
+"""How long the manager may take to hear a question."""
 _INTERVAL: Final = 20 * MILLISECOND
 """Between the looks that make sure that nobody reads."""
 _LOOKS: Final = 4
@@ -61,6 +66,8 @@ class Outputs:
         """By descriptor: the pipes that have something to look at; most have not."""
         self._draining: dict[int, _Output] = {}
         """Those that nobody reads, as far as is known."""
+        self._asked_at: int | None = None
+        """When the manager was asked whether it hears, if it has not answered."""
 
     def add(self, instance: Instance) -> None:
         """Watch the pipes of *instance*."""
@@ -79,7 +86,8 @@ class Outputs:
                 self._due.pop(pipe.descriptor, None)
 
     def heard(self) -> None:
-        """The manager reads again: tell what was thrown away."""
+        """The manager hears, and so it reads: tell what was thrown away."""
+        self._asked_at = None
         for output in self._draining.values():
             self._tell(output)
         self._draining.clear()
@@ -100,7 +108,7 @@ class Outputs:
         pipe.looks = 0
 
         def came() -> None:
-            pipe.due = time.monotonic_ns() + PATIENCE
+            pipe.due = time.monotonic_ns() + _FIRST_LOOK
             self._due[pipe.descriptor] = output, pipe
 
         self._context.dispatch.watch(pipe.descriptor, came, once=True)
@@ -121,6 +129,8 @@ class Outputs:
         elif lying != pipe.lying or pipe.looks < _LOOKS:
             pipe.looks = pipe.looks + 1 if lying == pipe.lying else 1
             pipe.due = now + _INTERVAL
+        elif (hears_until := self._ask(output, now)) > now:
+            pipe.due, pipe.looks = hears_until, 0
         else:
             self._draining[output.instance] = output
             text = f"the output of {output.app}/{output.instance} is not read; it is thrown away until it is"
@@ -129,6 +139,14 @@ class Outputs:
             self._tell(output)
             pipe.due = now + _DRAIN
         pipe.lying = lying
+
+    def _ask(self, output: _Output, now: int) -> int:
+        """Ask the manager whether it hears, if that is not done; return until when it may answer."""
+        if self._asked_at is None:
+            if not self._context.reporter.report(wire.Drained(instance=output.instance, bytes=0)):
+                return now  # there is none
+            self._asked_at = now
+        return self._asked_at + _HEARING
 
     @staticmethod
     def _drain(output: _Output, pipe: _Pipe) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from fcgipm.config.schema import Application
@@ -25,11 +25,6 @@ class Progress:
         self._tell: Callable[[Outcome], None] | None = tell
         self._done = done
 
-    @property
-    def is_told(self) -> bool:
-        """Whether the outcome is told."""
-        return self._tell is None
-
     def begun(self) -> None:
         """The daemon runs: where nothing starts by itself, that is all there is to tell."""
         if not self._missing:
@@ -40,6 +35,16 @@ class Progress:
         self._missing.discard(app)
         if not self._missing:
             self._finish(0, self._done())
+
+    def dropped(self, app: str) -> None:
+        """*app* was stopped or removed: nobody waits for it any more."""
+        if app in self._missing:
+            self.ready(app)
+
+    def only(self, applications: Collection[str]) -> None:
+        """Wait for nobody else than *applications*."""
+        for app in self._missing.difference(applications):
+            self.dropped(app)
 
     def failed(self, app: str, why: str) -> None:
         """A start of *app* failed, which matters here if it was never ready."""

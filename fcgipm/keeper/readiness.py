@@ -114,7 +114,7 @@ def look(pid: int, endpoint: Endpoint, among: Sequence[procfs.Stat] | None = Non
 
     Whoever looks at many instances gives all processes (*among*), so that /proc is read through once for all.
     """
-    members = session.members(pid) if among is None else session.members_among(pid, among)
+    members = session.members(pid) if among is None else session.members_among((pid,), among)
     processes = [process.pid for process in members if _lives(process)]
     if not processes:
         return Look.GONE

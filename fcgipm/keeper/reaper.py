@@ -8,21 +8,37 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 
 from fcgipm.keeper.book import Book, Instance
 
 
 def reap_all(book: Book, instance_ended: Callable[[Instance], None], manager_ended: Callable[[int], bool]) -> None:
-    """Deal with every child that has ended; *manager_ended* returns whether the pid was the manager and is reaped."""
-    while True:
+    """Deal with every child that has ended; *manager_ended* returns whether the pid was the manager and is reaped.
+
+    What one of them raises is raised when all have been dealt with.
+    """
+    errors: list[Exception] = []
+    while (pid := _ended_child()) is not None:
         try:
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return
-        if found is None:
-            return
-        instance = book.of_pid(found.si_pid)
-        if instance is not None:
-            instance_ended(instance)
-        elif not manager_ended(found.si_pid):
-            os.waitid(os.P_PID, found.si_pid, os.WEXITED)
+            instance = book.of_pid(pid)
+            if instance is not None:
+                instance_ended(instance)
+            elif not manager_ended(pid):
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+        except Exception as error:  # noqa: BLE001  the others' ends must be told all the same
+            errors.append(error)
+            # It must not be found again and again.
+            with suppress(ChildProcessError):
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+    if errors:
+        raise errors[0]
+
+
+def _ended_child() -> int | None:
+    """Return a child that has ended and is not waited for."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if found is None else found.si_pid

@@ -19,8 +19,8 @@ from typing import Final, Self
 
 from fcgipm.config.schema import MILLISECOND
 from fcgipm.keeper import session
-from fcgipm.keeper.session import Process
-from fcgipm.keeper.use import Use, connections_of, use_of
+from fcgipm.keeper.session import IsLeader, Process
+from fcgipm.keeper.use import Use, connections_of, serves_already, use_of
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import procfs
 from fcgipm.linux.sock_diag import Diag, Endpoint
@@ -51,19 +51,31 @@ class Result(enum.Enum):
 
 
 def try_removal(
-    leader: Process, endpoint: Endpoint, *, published: bool, last: bool, asked: bool, stop_signal: int
+    leader: Process,
+    endpoint: Endpoint,
+    *,
+    published: bool,
+    last: bool,
+    asked: bool,
+    stop_signal: int,
+    is_leader: IsLeader | None = None,
 ) -> Result:
     """Try once to remove the instance *leader* without loss; its end, if it comes, is for the caller to wait for.
 
     An idle instance of a *published* listener (TCP always is) is killed.  One of an unpublished listener is sent
     *stop_signal* first, and killed when it was *asked* already.  While somebody waits in the queue of an unpublished
     listener, its *last* instance is spared, and another is not asked but killed: it could take a visitor on its way
-    out.  Raises OSError where /proc or the kernel's socket tables cannot be read; the instance goes on then.
+    out.  What visibly serves somebody is not even stopped.  For *is_leader* see `session.members`.
+
+    Raises OSError where /proc or the kernel's socket tables cannot be read; the instance goes on then.
     """
-    found = session.members(leader.pid)
-    if _holds_awaited_lock({process.pid for process in found}):
-        return Result.LOCK
-    with Diag() as diag, _Frozen(leader) as frozen:
+    found = session.members(leader.pid, is_leader)
+    pids = {process.pid for process in found}
+    with Diag() as diag, _Frozen(leader, is_leader) as frozen:
+        if serves_already(pids, endpoint, diag):
+            return Result.BUSY
+        if _holds_awaited_lock(pids):
+            return Result.LOCK
         if not frozen.freeze(found):
             return Result.GONE if pidfds.has_ended(leader.pidfd) else Result.UNSTOPPABLE
         use = use_of(leader.pid, frozen.pids(), endpoint, diag)
@@ -82,13 +94,13 @@ def try_removal(
         return Result.KILLED
 
 
-def cut(leader: Process, endpoint: Endpoint) -> int:
+def cut(leader: Process, endpoint: Endpoint, is_leader: IsLeader | None = None) -> int:
     """Kill the whole instance, whatever it does; return how many accepted connections it held, as far as is seen."""
     connections = 0
-    with _Frozen(leader) as frozen:
+    with _Frozen(leader, is_leader) as frozen:
         # If it cannot be frozen or looked at, it is killed all the same, as far as it can be.
         with suppress(OSError):
-            frozen.freeze(session.members(leader.pid))
+            frozen.freeze(frozen.look())
             connections = connections_of(leader.pid, frozen.pids(), endpoint)
         with suppress(OSError):
             frozen.kill()
@@ -97,7 +109,7 @@ def cut(leader: Process, endpoint: Endpoint) -> int:
 
 @dataclass(slots=True)
 class _Member:
-    stat: procfs.Stat
+    started: int
     pidfd: int
 
     def send(self, number: int) -> bool:
@@ -117,6 +129,7 @@ class _Frozen:
     """
 
     leader: Process
+    is_leader: IsLeader | None
     members: dict[int, _Member] = field(default_factory=dict)
     complete: bool = False
     """Whether all stand still, and nobody else is left."""
@@ -136,6 +149,10 @@ class _Frozen:
     def pids(self) -> list[int]:
         return list(self.members)
 
+    def look(self) -> list[procfs.Stat]:
+        """Return the members as they are now."""
+        return session.members(self.leader.pid, self.is_leader)
+
     def freeze(self, found: Iterable[procfs.Stat]) -> bool:
         """Stop *found* and all others; return False if the leader has ended or something does not stop in time."""
         deadline = time.monotonic_ns() + FREEZE_LIMIT
@@ -144,7 +161,10 @@ class _Frozen:
             # What stands still makes nothing new (a fork that was under way when the stop arrived starts over after
             # it): when all that are known stand still and a scan shows nobody else, there is nobody else.
             if self._all_still():
-                self.complete = not self._stop_new(session.members(self.leader.pid))
+                # The cheap look can miss somebody once, while an unknown sibling of his is being reaped.
+                self.complete = not self._stop_new(self.look()) and (
+                    self.is_leader is None or not self._stop_new(self.look())
+                )
             if self.complete:
                 return True
             if time.monotonic_ns() > deadline:
@@ -167,7 +187,7 @@ class _Frozen:
                 for pid, member in self.members.items():
                     if pid != self.leader.pid:
                         member.send(signal.SIGKILL)
-                if self.complete or not self._stop_new(session.members(self.leader.pid)):
+                if self.complete or not self._stop_new(self.look()):
                     break
         finally:
             pidfds.send(self.leader.pidfd, signal.SIGKILL)
@@ -177,34 +197,19 @@ class _Frozen:
         found = False
         for stat in stats:
             known = self.members.get(stat.pid)
-            if known is not None and known.stat.started == stat.started:
+            if known is not None and known.started == stat.started:
                 continue
-            member = _hold(stat)
-            if member is not None:
+            process = session.hold(stat)
+            if process is not None:
                 if known is not None:
                     os.close(known.pidfd)
-                self.members[stat.pid] = member
+                member = self.members[stat.pid] = _Member(stat.started, process.pidfd)
                 found = True
                 self.refused = not member.send(signal.SIGSTOP) or self.refused
         return found
 
     def _all_still(self) -> bool:
         return all(_is_still(pid) for pid in self.members)
-
-
-def _hold(stat: procfs.Stat) -> _Member | None:
-    """Return the process with a descriptor; None if it has ended meanwhile."""
-    try:
-        pidfd = pidfds.open_process(stat.pid)
-    except ProcessLookupError:
-        return None
-    try:
-        if procfs.stat(stat.pid).started == stat.started:
-            return _Member(stat, pidfd)
-    except (FileNotFoundError, ProcessLookupError):
-        pass
-    os.close(pidfd)
-    return None
 
 
 def _is_still(pid: int) -> bool:

@@ -10,9 +10,19 @@ from typing import Final, Self
 
 from fcgipm.keeper.dispatch import Dispatch
 
-_SIGNALS: Final = (
-    signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD,
+_TAKEN: Final = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD,
 )  # fmt: skip
+_LEFT: Final = frozenset({
+    # nobody can change them
+    signal.SIGKILL, signal.SIGSTOP,
+    # our own faults: a core dump is worth more than going on
+    signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS,
+    # a person at a terminal who wants to stop us for a while
+    signal.SIGTSTP, signal.SIGCONT,
+})  # fmt: skip
+_IGNORED: Final = tuple(sorted(signal.valid_signals() - _LEFT - set(_TAKEN)))
+"""All others mean nothing here; by default most would end the daemon, and leave its instances to nobody."""
 
 
 class Signals:
@@ -29,14 +39,17 @@ class Signals:
         self._write.setblocking(False)
         self._dispatch.watch(self._read.fileno(), self._take)
         signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
-        for number in _SIGNALS:
+        for number in _TAKEN:
             self._before[number] = signal.signal(number, lambda *_: None)
+        for number in _IGNORED:
+            self._before[number] = signal.signal(number, signal.SIG_IGN)
         signal.siginterrupt(signal.SIGCHLD, False)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
-            signal.signal(number, before)  # type: ignore[arg-type]  # what signal.signal itself has returned
+            if before is not None:  # else it was not Python's, and nobody can put it back
+                signal.signal(number, before)  # type: ignore[arg-type]  # what signal.signal itself has returned
         signal.set_wakeup_fd(-1)
         self._dispatch.forget(self._read.fileno())
         self._read.close()
@@ -45,9 +58,8 @@ class Signals:
     def _take(self) -> None:
         with contextlib.suppress(BlockingIOError):
             numbers = self._read.recv(4096)
-            for number in sorted(set(numbers) - {signal.SIGCHLD}) if numbers else ():
-                # A second TERM counts even if both came at once.
-                for _ in range(numbers.count(number)):
-                    self._call(number)
-            if signal.SIGCHLD in numbers:
-                self._call(signal.SIGCHLD)
+            # A second TERM counts even if both came at once; children are looked for in any case, and last.
+            calls = [number for number in sorted(numbers) if number != signal.SIGCHLD] + [signal.SIGCHLD]
+            with contextlib.ExitStack() as stack:
+                for number in reversed(calls):
+                    stack.callback(self._call, number)  # what one of them raises keeps no other from being called

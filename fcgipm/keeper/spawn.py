@@ -93,6 +93,13 @@ def finish(starting: Starting) -> None:
     raise SpawnError(step, error)
 
 
+def abandon(starting: Starting) -> None:
+    """Undo `begin`: kill the child, which is reaped here or, if it does not end at once, as any child of ours."""
+    pidfds.send(starting.pidfd, signal.SIGKILL)
+    pidfds.wait(starting.pidfd, _FAREWELL)
+    _close_all([starting.status_fd, starting.pidfd, starting.stdout_fd, starting.stderr_fd])
+
+
 def _fork(recipe: Recipe, descriptors: tuple[int, int, int, int]) -> tuple[int, int]:
     handled = dispositions.changed()
     # Blocked until the child has reset their dispositions: a handler of ours must not run in it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -10,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from fcgipm import wire
-from fcgipm.config.schema import Application
+from fcgipm.config.schema import MILLISECOND, SECOND, Application
 from fcgipm.keeper import readiness, spawn
 from fcgipm.keeper.book import Book, Instance
 from fcgipm.keeper.context import Context
@@ -24,10 +23,13 @@ from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import procfs
 
 if TYPE_CHECKING:
+    from fcgipm.keeper.listener import Listener
     from fcgipm.keeper.strays import Strays
 
-_SETTLING: Final = 1000
-"""Milliseconds that an instance may take to its exec when a new manager is waiting for that."""
+_SETTLING: Final = SECOND
+"""How long all that are between fork and exec may take to it when a new manager is waiting for that."""
+_LATER: Final = 1 * SECOND
+"""Until the next look at an instance that could not be looked at."""
 
 
 class Starting:
@@ -71,16 +73,21 @@ class Starting:
         try:
             listener = self._listeners.of(app, generation)
         except (SocketError, LookupError, OSError) as error:
-            self._failed(app.name, number, "socket", str(error))
+            self.failed(app.name, number, "socket", str(error))
             return
-        self._listeners.take(listener)
-        recipe = self._recipe(app, generation)
         try:
-            starting = spawn.begin(recipe, listener.sock.fileno())
+            self._listeners.take(listener)
+            self._begin(app, generation, number, listener)
         except SpawnError as error:
             self._listeners.leave(listener)
-            self._failed(app.name, number, error.step, error.error)
-            return
+            self.failed(app.name, number, error.step, error.error)
+        except OSError as error:
+            self._listeners.leave(listener)
+            self.failed(app.name, number, "preparing it", str(error))
+
+    def _begin(self, app: Application, generation: int, number: int, listener: Listener) -> None:
+        recipe = self._recipe(app, generation)
+        starting = spawn.begin(recipe, listener.sock.fileno())
         instance = Instance(
             number=number,
             app=app.name,
@@ -94,8 +101,12 @@ class Starting:
             starting=starting,
             started_at=time.monotonic_ns(),
         )
+        try:
+            self._context.dispatch.watch(starting.status_fd, lambda: self._finish(instance))
+        except OSError:
+            spawn.abandon(starting)
+            raise
         self._book.add(instance)
-        self._context.dispatch.watch(starting.status_fd, lambda: self._finish(instance))
 
     def _recipe(self, app: Application, generation: int) -> Recipe:
         key = app.name, generation
@@ -106,7 +117,8 @@ class Starting:
     def _recipe_now(self, app: Application) -> Recipe:
         return recipe_of(app, self._context.loaded, nofile=self._context.nofile)
 
-    def _failed(self, app: str, number: int, step: str, error: str) -> None:
+    def failed(self, app: str, number: int, step: str, error: str) -> None:
+        """Report that instance *number* of *app* is not started, because *step* gave *error*."""
         self._progress.failed(app, f"cannot spawn {app}/{number}: {step}: {error}")
         report = wire.SpawnFailed(instance=number, step=step, error=error, at=time.monotonic_ns())
         self._context.reporter.report(report)
@@ -122,27 +134,40 @@ class Starting:
         except SpawnError as error:
             self._book.remove(instance)
             self._listeners.leave(instance.listener)
-            self._failed(instance.app, instance.number, error.step, error.error)
+            if not instance.hidden:
+                self.failed(instance.app, instance.number, error.step, error.error)
             return
         instance.started_at = now = time.monotonic_ns()
+        if instance.hidden:
+            return  # killed, and nobody waits for it
         report = wire.Spawned(instance=instance.number, pid=instance.pid, at=now)
         self._context.reporter.report(report, (instance.stdout, instance.stderr))
-        self._outputs.add(instance)
         app = self._context.application(instance.app)
         if app is not None:
             instance.watch = readiness.Watch(started=now, ready_timeout=app.ready_timeout)
             self._watched[instance.number] = instance
+        try:
+            self._outputs.add(instance)
+        except OSError as error:
+            text = f"the output of {instance.name} cannot be watched: {error}; unread, it blocks the instance"
+            self._context.say("warning", text, app=instance.app)
 
     def settle(self) -> None:
-        """Finish what is between fork and exec: a new manager knows instances only, or hears nothing of them."""
+        """Finish what is between fork and exec: a new manager knows instances only, or hears nothing of them.
+
+        What does not come there in time is killed and kept out of everything that a manager is told.
+        """
+        deadline = time.monotonic_ns() + _SETTLING
         for instance in self._book:
-            if instance.starting is None:
+            if instance.starting is None or instance.hidden:
                 continue
             poller = select.poll()
             poller.register(instance.starting.status_fd, select.POLLIN)
-            if not poller.poll(_SETTLING):
+            if poller.poll(max(0, deadline - time.monotonic_ns()) // MILLISECOND):
+                self._finish(instance)
+            else:
                 pidfds.send(instance.pidfd, signal.SIGKILL)
-            self._finish(instance)
+                instance.hidden = True
 
     # ── ready ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -155,11 +180,21 @@ class Starting:
         due = [item for item in self._watched.values() if item.watch is not None and item.watch.next_look <= now]
         processes = list(procfs.processes()) if len(due) > 1 else None
         for instance in due:
-            seen = readiness.look(instance.pid, instance.listener.endpoint, processes)
+            try:
+                seen = readiness.look(instance.pid, instance.listener.endpoint, processes)
+            except OSError as error:
+                self._look_later(instance, error)
+                continue
             # The time after the look: looking at many takes long, and the next one must lie in the future.
             how = None if instance.watch is None else instance.watch.step(time.monotonic_ns(), seen)
             if how is not None:
                 self._ready(instance, how)
+
+    def _look_later(self, instance: Instance, error: OSError) -> None:
+        if instance.watch is not None:
+            instance.watch.next_look = time.monotonic_ns() + _LATER
+        text = f"cannot see whether {instance.name} is ready: {error}; next look in 1 s"
+        self._context.say("warning", text, app=instance.app)
 
     def _ready(self, instance: Instance, how: str) -> None:
         del self._watched[instance.number]
@@ -177,19 +212,27 @@ class Starting:
             self._finish(instance)
             if self._book.get(instance.number) is None:
                 return
-        with contextlib.suppress(OSError):  # whatever /proc hides, the end must be told
+        try:
             self._strays.look(instance)
-        end = pidfds.reap(instance.pidfd, block=True)
+        except OSError as error:  # whatever /proc hides, the end must be told
+            text = f"cannot see what has outlived {instance.name}: {error}; it serves on until the next one ends"
+            self._context.say("warning", text, app=instance.app)
+        finally:
+            end = pidfds.reap(instance.pidfd)
+            assert end is not None, instance.name
+            self._book.remove(instance)
+            self._watched.pop(instance.number, None)
+            if not instance.hidden:
+                self._report_end(instance, end)
+        self._outputs.remove(instance)
+        for descriptor in (instance.stdout, instance.stderr, instance.pidfd):
+            os.close(descriptor)
+        self._listeners.leave(instance.listener)
+
+    def _report_end(self, instance: Instance, end: pidfds.Ended) -> None:
         now = time.monotonic_ns()
-        assert end is not None, instance.name
-        self._book.remove(instance)
-        self._watched.pop(instance.number, None)
         report = wire.Exited(instance=instance.number, code=end.code, signal=end.signal, dumped=end.dumped, at=now)
         self._context.reporter.report(report)
         if instance.ready is None:
             how = f"exit status {end.code}" if end.signal is None else f"signal {end.signal}"
             self._progress.failed(instance.app, f"{instance.name} ended before it was ready: {how}")
-        self._outputs.remove(instance)
-        for descriptor in (instance.stdout, instance.stderr, instance.pidfd):
-            os.close(descriptor)
-        self._listeners.leave(instance.listener)

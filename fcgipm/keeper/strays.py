@@ -48,30 +48,28 @@ class Strays:
         self._all: list[_Stray] = []
 
     def look(self, instance: Instance) -> None:
-        """Take charge of what is left of *instance*, whose leader has ended and is not waited for yet."""
-        if not self._has_orphans():
-            return
+        """Take charge of what is left of *instance*, whose leader has ended and is not waited for yet.
+
+        That is what has come to us as an orphan, in whatever session, and serves on the same listener; what is in the
+        session of another instance belongs to that one.
+        """
         now = time.monotonic_ns()
         app = self._context.application(instance.app)
         patience = _DEFAULT_PATIENCE if app is None else app.stop_timeout
-        for stat in session.members(instance.pid):
-            if stat.pid == instance.pid or stat.state in "ZX" or not _serves(stat.pid, instance.listener):
+        for stat in session.orphans(self._is_ours):
+            others = stat.session != instance.pid and self._is_ours(stat.session)
+            if others or self._is_ours(stat.pid) or stat.state in "ZX" or not _serves(stat.pid, instance.listener):
                 continue
-            process = _hold(stat)
+            process = session.hold(stat)
             if process is not None:
                 stray = _Stray(process, instance.listener, instance.name, now, _FIRST_PAUSE, now + patience)
                 self._all.append(stray)
                 text = f"pid {stat.pid} has outlived {instance.name}; it is removed when it serves nobody"
                 self._context.say("info", text, app=instance.app)
 
-    def _has_orphans(self) -> bool:
-        """Return whether we have children that are neither instances nor the manager: that is quick to see."""
-        try:
-            children = procfs.read(f"/proc/self/task/{os.getpid()}/children").split()
-        except OSError:
-            return True  # a kernel that does not tell
-        known = {stray.process.pid for stray in self._all}
-        return any(pid not in known and not self._is_known(pid) for pid in map(int, children))
+    def _is_ours(self, pid: int) -> bool:
+        """Return whether *pid* is known to belong where it is."""
+        return self._is_known(pid) or any(stray.process.pid == pid for stray in self._all)
 
     def deadline(self) -> int | None:
         """Return when the next attempt is due."""
@@ -96,14 +94,15 @@ class Strays:
             return True
         endpoint = stray.listener.endpoint
         if now >= stray.cut_at:
-            connections = retire.cut(stray.process, endpoint)
+            connections = retire.cut(stray.process, endpoint, self._is_known)
             text = f"pid {stray.process.pid}, which outlived {stray.name}, was killed; {connections} connections cut"
             self._context.say("warning", text, app=stray.listener.app)
             return True
         try:
             result = retire.try_removal(
-                stray.process, endpoint, published=True, last=False, asked=True, stop_signal=signal.SIGTERM
-            )
+                stray.process, endpoint, published=True, last=False, asked=True, stop_signal=signal.SIGTERM,
+                is_leader=self._is_known,
+            )  # fmt: skip
         except OSError:
             result = retire.Result.BUSY
         stray.due = min(time.monotonic_ns() + stray.pause, stray.cut_at)
@@ -119,18 +118,3 @@ def _serves(pid: int, listener: Listener) -> bool:
         return True
     except OSError:
         return False
-
-
-def _hold(stat: procfs.Stat) -> Process | None:
-    """Return the process with a descriptor of it; None if it has ended meanwhile."""
-    try:
-        pidfd = pidfds.open_process(stat.pid)
-    except ProcessLookupError:
-        return None
-    try:
-        if procfs.stat(stat.pid).started == stat.started:
-            return Process(stat.pid, pidfd)
-    except (FileNotFoundError, ProcessLookupError):
-        pass
-    os.close(pidfd)
-    return None

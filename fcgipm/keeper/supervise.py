@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fcgipm import wire
-from fcgipm.config.schema import SECOND
+from fcgipm.config.schema import MILLISECOND, SECOND
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.launch import Launched, launch
 from fcgipm.linux import memory
@@ -22,6 +22,8 @@ from fcgipm.log import LineSplitter
 PATIENCE: Final = 60 * SECOND
 """How long a report may be unheard."""
 _PAUSES: Final = tuple(seconds * SECOND for seconds in (0, 1, 2, 4, 8, 16, 30))
+_TURN: Final = 20 * MILLISECOND
+"""How long orders may be carried out until others have their turn: one that meets a stubborn process takes 250 ms."""
 _LONG_LIFE: Final = 60 * SECOND
 """A manager that lived so long is followed by another at once."""
 
@@ -36,6 +38,8 @@ class Handover:
 
     snapshot: wire.Snapshot
     handed: Sequence[tuple[wire.Handed, tuple[int, ...]]]
+    missed: Sequence[wire.Report] = ()
+    """What no manager before has dealt with, told when it has begun."""
 
 
 class Supervisor:
@@ -86,8 +90,8 @@ class Supervisor:
     def start(self) -> None:
         """Start a manager and give it what it needs."""
         self._next_start = None
-        handover = self._handover()  # before there is a channel: what it settles is in the snapshot
         try:
+            handover = self._handover()  # before there is a channel: what it settles is in the snapshot
             child = launch(self._argv, self._context.loaded.manager, self._context.nofile)
         except OSError as error:
             self._plan_next(f"the manager cannot be started: {error}")
@@ -105,6 +109,8 @@ class Supervisor:
         for message, descriptors in handover.handed:
             self.report(message, descriptors)
         self.report(wire.Begun())
+        for report in handover.missed:
+            self.report(report)
         self._is_fat = True
         self._flush()
 
@@ -217,9 +223,8 @@ class Supervisor:
 
     def _orders(self, channel: wire.Channel[wire.Order]) -> Iterator[tuple[wire.Order, list[int]]]:
         """Yield what has come, one at a time: an order may end the reading, or the manager."""
-        for _ in range(64):
-            if channel is not self._channel or not self._reading:
-                return
+        end = time.monotonic_ns() + _TURN
+        while channel is self._channel and self._reading and time.monotonic_ns() < end:
             received = list(channel.receive(1))
             if not received:
                 return

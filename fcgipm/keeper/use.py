@@ -22,6 +22,15 @@ class Use(enum.Enum):
     """Some of its descriptors cannot be looked at."""
 
 
+def serves_already(pids: Iterable[int], endpoint: Endpoint, diag: Diag) -> bool:
+    """Return whether one of the processes *pids*, which run, is seen to hold an accepted connection just now.
+
+    False says nothing: what runs may accept one at any time, and not everything can be seen.
+    """
+    accepted = diag.accepted(endpoint)
+    return bool(accepted) and not accepted.isdisjoint(sockets_of(pids)[0])
+
+
 def use_of(leader: int, pids: Iterable[int], endpoint: Endpoint, diag: Diag) -> Use:
     """Judge the processes *pids* of the instance *leader*, which stand still.
 

@@ -51,10 +51,12 @@ def attempt(
     last: bool = False,
     asked: bool = False,
     stop_signal: int = signal.SIGTERM,
+    is_leader: session.IsLeader | None = None,
 ) -> Result:
     return try_removal(
-        instance.process, stage.endpoint, published=published, last=last, asked=asked, stop_signal=stop_signal
-    )
+        instance.process, stage.endpoint, published=published, last=last, asked=asked, stop_signal=stop_signal,
+        is_leader=is_leader,
+    )  # fmt: skip
 
 
 def none_stopped(instance: Instance) -> bool:
@@ -133,20 +135,67 @@ def test_child_that_left_the_session_goes_too(stage: Stage) -> None:
     stage.reap(instance)
 
 
-def test_child_whose_parent_ended_is_a_stray(unix: Stage) -> None:
-    code = (
-        "pid = os.fork()\nif not pid:\n  os.setsid()\n  os.fork() and os._exit(0)\n  said()\n  s.accept()\n"
-        "os.wait()\ns.accept()"
-    )
-    instance = unix.start(recipe(*waiting(code)))
-    read_line(instance.stdout)
-    unix.wait_for(instance, Look.ACCEPTING)
-    (stray,) = session.strays(unix.endpoint.inode, [instance.pid, os.getpid()])
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    """Be the parent of orphans, as the keeper is."""
+    libc = ctypes.CDLL(None)
+    assert libc.prctl(36, 1, 0, 0, 0) == 0
+    yield
+    assert libc.prctl(36, 0, 0, 0, 0) == 0
+    for pid in procfs.children(os.getpid()):
+        os.waitpid(pid, 0)  # all were killed
+
+
+LEAVES = (
+    "pid = os.fork()\nif not pid:\n  {first}\n  os.fork() and os._exit(0)\n  {then}\n  said()\n  s.accept()\n"
+    "os.waitpid(pid, 0)\ns.accept()"
+)
+
+
+@pytest.mark.usefixtures("subreaper")
+@pytest.mark.parametrize(("first", "then"), [("0", "0"), ("os.setsid()", "0"), ("0", "os.setsid()")])
+def test_cheap_look_sees_what_the_thorough_one_sees(unix: Stage, first: str, then: str) -> None:
+    """Orphans in the session included; one that has left the session is nobody's."""
+    instance = unix.start(recipe(*waiting(LEAVES.format(first=first, then=then))))
+    child = unix.start(recipe(*waiting("os.fork()\nsaid()\ns.accept()")))
     try:
-        assert procfs.stat(stray).parent != instance.pid
-        assert stray not in {process.pid for process in session.members(instance.pid)}
+        read_line(instance.stdout)
+        unix.wait_for(instance, Look.ACCEPTING)
+        read_line(child.stdout)
+        until(lambda: len(session.members(child.pid)) == 2)
+        leaders = {instance.pid, child.pid}
+        for one in (instance, child):
+            thorough = {stat.pid for stat in session.members(one.pid)}
+            assert {stat.pid for stat in session.members(one.pid, leaders.__contains__)} == thorough
+        (orphan,) = session.orphans(leaders.__contains__)
+        assert (orphan.pid in {stat.pid for stat in session.members(instance.pid)}) is (first == then)
     finally:
-        os.kill(stray, signal.SIGKILL)
+        for stat in session.orphans({instance.pid, child.pid}.__contains__):
+            os.kill(stat.pid, signal.SIGKILL)
+            os.waitpid(stat.pid, 0)
+
+
+@pytest.mark.usefixtures("subreaper")
+def test_orphan_in_the_session_that_serves_makes_it_busy(unix: Stage) -> None:
+    code = (
+        "pid = os.fork()\nif not pid:\n  os.fork() and os._exit(0)\n  c, _ = s.accept()\n  said()\n  c.recv(1)\n"
+        "  time.sleep(100)\nos.waitpid(pid, 0)\ntime.sleep(100)"
+    )
+    instance = unix.start_ready(recipe(*waiting(code)))
+    with unix.connect():
+        read_line(instance.stdout)
+        assert attempt(unix, instance, is_leader={instance.pid}.__contains__) is Result.BUSY
+    (orphan,) = session.orphans({instance.pid}.__contains__)
+    os.kill(orphan.pid, signal.SIGKILL)
+    os.waitpid(orphan.pid, 0)
+
+
+def test_what_visibly_serves_is_not_even_stopped(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    instance = stage.start_ready(recipe(*waiting(SERVES)))
+    monkeypatch.setattr(retire._Frozen, "freeze", lambda *_: pytest.fail("it was stopped"))
+    with stage.connect():
+        read_line(instance.stdout)
+        assert attempt(stage, instance) is Result.BUSY
 
 
 def test_unpublished_is_asked_first(unix: Stage) -> None:

@@ -32,6 +32,8 @@ def test_output_that_nobody_reads_is_drained_and_counted(rig: Callable[..., Rig]
     puppet.expect(wire.Spawned)
     until(lambda: count.exists() and count.read_text() == "15")  # 16 pages: the pipe takes no more
 
+    assert puppet.expect(wire.Drained).bytes == 0  # the question whether we hear
+    assert count.read_text() == "15"
     drained = puppet.expect(wire.Drained, within=10)
     until(lambda: count.read_text() == "39")
     puppet.order(wire.Heard(count=puppet.heard))
@@ -53,3 +55,17 @@ def test_output_that_is_read_is_left_alone(rig: Callable[..., Rig], place: Path)
     os.set_blocking(stdout, True)
 
     assert sum(len(os.read(stdout, 4000)) for _ in range(40)) == 160_000
+
+
+def test_a_flood_that_is_read_is_not_taken_for_one_that_is_not(rig: Callable[..., Rig]) -> None:
+    """It fills its pipe again to the same number of bytes at once; but the manager hears, and so it reads."""
+    code = "import os\nwhile True: os.write(1, b'x' * 4000)"
+    keeper = rig(f"[app.one]\n{python(code)}\nready-timeout = '20s'\n")
+    puppet = keeper.puppet()
+    puppet.order(wire.Spawn(instance=1, app="one", generation=1))
+    puppet.expect(wire.Spawned)
+    for _ in range(2):
+        puppet.expect(wire.Drained, bytes=0, within=15)
+        puppet.order(wire.Heard(count=puppet.heard))
+
+    assert "is not read" not in keeper.log()

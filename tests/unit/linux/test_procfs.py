@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,13 +51,37 @@ def test_zombie() -> None:
     os.waitpid(pid, 0)
 
 
+def test_children_of_all_threads() -> None:
+    pids: list[int] = []
+    done = threading.Event()
+
+    def work() -> None:
+        pids.append(os.posix_spawn("/bin/sleep", ["sleep", "99"], {}))
+        done.wait(10)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        until(lambda: pids)
+        pids.append(os.posix_spawn("/bin/sleep", ["sleep", "99"], {}))
+        assert procfs.tells_children()
+        assert set(pids) <= set(procfs.children(os.getpid()))
+    finally:
+        done.set()
+        thread.join()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    assert not set(pids) & set(procfs.children(os.getpid()))
+    assert procfs.children(pids[0]) == []
+
+
 def test_descriptors() -> None:
     with socket.socket() as sock:
         inode = os.fstat(sock.fileno()).st_ino
         link = procfs.descriptors(os.getpid())[sock.fileno()]
         assert link == procfs.descriptor(os.getpid(), os.getpid(), sock.fileno())
         assert procfs.socket_inode(link) == inode
-        assert procfs.holders_of(inode, sock.fileno()) == [os.getpid()]
         number = sock.fileno()
     assert procfs.descriptor(os.getpid(), os.getpid(), number) is None
     assert procfs.socket_inode(None) is procfs.socket_inode("pipe:[1]") is None

@@ -1,0 +1,116 @@
+"""Signals that mean something, and those that mean nothing to the daemon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from harness.keeper import SERVE, Rig, python
+from harness.waiting import ended, readable, until
+
+from fcgipm import wire
+from fcgipm.keeper import session
+from fcgipm.linux import procfs
+
+Start = Callable[..., Rig]
+
+ONE = f"[app.one]\n{python(SERVE)}\n"
+MEANINGLESS = ("ALRM", "VTALRM", "PROF", "PIPE", "TTIN", "TTOU", "IO", "PWR", "XCPU", "STKFLT", "RTMIN", "RTMAX")
+
+
+def test_usr2_is_answered_and_does_nothing(rig: Start) -> None:
+    keeper = rig(ONE)
+    puppet = keeper.puppet()
+    spawned = puppet.spawn("one", 1)
+    os.kill(keeper.pid, signal.SIGUSR2)
+
+    keeper.logged("signal USR2: upgrade is not in this version; nothing was done")
+    puppet.spawn("one", 2)
+    os.kill(spawned.pid, 0)
+
+
+def test_signals_without_a_meaning_end_nothing(rig: Start) -> None:
+    keeper = rig(ONE)
+    puppet = keeper.puppet()
+    for name in MEANINGLESS:
+        os.kill(keeper.pid, signal.Signals[f"SIG{name}"])
+
+    puppet.spawn("one", 1)
+    assert keeper.process.poll() is None
+
+
+def test_instances_and_manager_begin_without_what_the_keeper_ignores(rig: Start) -> None:
+    keeper = rig("[app.one]\ncommand = ['/bin/cat', '/proc/self/status']\n")
+    puppet = keeper.puppet()
+    puppet.order(wire.Spawn(instance=1, app="one", generation=1))
+    puppet.expect(wire.Spawned)
+    readable(puppet.descriptors[1][0])
+    text = os.read(puppet.descriptors[1][0], 65536).decode()
+
+    ignored = {line.split()[1] for line in text.splitlines() if line.startswith("SigIgn")}
+    assert [int(mask, 16) for mask in ignored] == [1 << (signal.SIGPIPE - 1)]
+    status = Path(f"/proc/{puppet.pid}/status").read_text()
+    lines = dict(line.split(":\t", 1) for line in status.splitlines())
+    # Python ignores these two by itself.
+    assert int(lines["SigIgn"], 16) == 1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1)
+
+
+def test_hup_without_a_manager_is_told_to_the_next_one(rig: Start) -> None:
+    keeper = rig(ONE)
+    first = keeper.puppet()
+    first.end(1)
+    second = keeper.puppet()
+    second.end(1)  # another comes in 1 s
+    keeper.logged("another is started in 1 s")
+    os.kill(keeper.pid, signal.SIGHUP)
+    keeper.logged("signal HUP")
+
+    third = keeper.puppet()
+    assert third.expect(wire.Signalled).name == "HUP"
+    third.order(wire.Apply(request=1))
+    third.expect(wire.Applied)
+    third.end(1)
+    fourth = keeper.puppet()
+    fourth.spawn("one", 1)
+    assert not [report for report in fourth.reports() if isinstance(report, wire.Signalled)]
+
+
+def test_hup_that_a_manager_did_not_obey_before_its_end_is_told_to_the_next_one(rig: Start) -> None:
+    keeper = rig(ONE)
+    first = keeper.puppet()
+    os.kill(keeper.pid, signal.SIGHUP)
+    first.expect(wire.Signalled)
+    first.end(1)
+
+    assert keeper.puppet().expect(wire.Signalled).name == "HUP"
+
+
+def test_a_second_term_kills_everything_at_once(rig: Start) -> None:
+    code = (
+        "import os, socket\nos.fork()\nos.fork()\ns = socket.socket(fileno=0)\nc, _ = s.accept()\nc.send(b'x')\n"
+        "c.recv(1)\ns.accept()"
+    )
+    keeper = rig(f"[app.one]\n{python(code)}\nstop-timeout = '60s'\n")
+    puppet = keeper.puppet()
+    spawned = [puppet.spawn("one", number) for number in (1, 2, 3)]
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(str(keeper.socket("one")))
+        assert visitor.recv(1) == b"x"
+        pids = [stat.pid for report in spawned for stat in until(partial(all_four, report.pid))]
+        os.kill(keeper.pid, signal.SIGTERM)
+        keeper.logged("signal SIGTERM: every")
+        os.kill(keeper.pid, signal.SIGTERM)
+
+        assert keeper.process.wait(10) == 1
+    assert "one: 3 instances killed because fcgipm ends; 1 connection cut" in keeper.log()
+    for pid in pids:
+        ended(pid)
+
+
+def all_four(leader: int) -> list[procfs.Stat]:
+    found = session.members(leader)
+    return found if len(found) == 4 else []
