@@ -12,6 +12,7 @@ from fcgipm.cli.title import set_title
 from fcgipm.config.apart import load_apart
 from fcgipm.config.problems import ConfigError
 from fcgipm.keeper.loop import Outcome, StartError, run
+from fcgipm.linux.systemd import take_address
 from fcgipm.log import why_unheard
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def start(file: str, *, foreground: bool) -> int:
 
     In the background this returns in the caller when it is clear how the start went.
     """
+    notify_socket = take_address(os.environ)
     environ = dict(os.environ)  # before setproctitle writes over it
     try:
         loaded = load_apart(file, environ=environ, euid=os.geteuid(), foreground=foreground)
@@ -35,17 +37,24 @@ def start(file: str, *, foreground: bool) -> int:
         return 1
     set_title(f"fcgipm: keeper {loaded.path}")
     if foreground:
-        return _be_daemon(loaded, lambda _outcome: None, foreground=True, environ=environ)
+        return _be_daemon(loaded, lambda _outcome: None, foreground=True, environ=environ, notify_socket=notify_socket)
     unheard = why_unheard(loaded.config.daemon.log)
     for warning in (*loaded.warnings, *([unheard] if unheard is not None else [])):
         _print(f"warning: {warning}")
     return _start_behind(loaded, environ)
 
 
-def _be_daemon(loaded: Loaded, report: Callable[[Outcome], None], *, foreground: bool, environ: dict[str, str]) -> int:
+def _be_daemon(
+    loaded: Loaded,
+    report: Callable[[Outcome], None],
+    *,
+    foreground: bool,
+    environ: dict[str, str],
+    notify_socket: str = "",
+) -> int:
     os.umask(_UMASK)
     try:
-        return run(loaded, report_start=report, environ=environ, foreground=foreground)
+        return run(loaded, report_start=report, environ=environ, foreground=foreground, notify_socket=notify_socket)
     except StartError as error:
         if foreground:
             for line in str(error).splitlines():

@@ -38,7 +38,7 @@ from fcgipm.keeper.starting import Starting
 from fcgipm.keeper.strays import Strays
 from fcgipm.keeper.supervise import Handover, Supervisor
 from fcgipm.linux import pidfd as pidfds
-from fcgipm.linux import procfs
+from fcgipm.linux import procfs, systemd
 from fcgipm.linux.sock_diag import Diag
 from fcgipm.log import Logger, is_file, open_file, open_sink, wall_clock
 
@@ -58,11 +58,13 @@ def run(
     environ: Mapping[str, str],
     foreground: bool,
     manager_argv: Sequence[str] = MANAGER,
+    notify_socket: str = "",
 ) -> int:
     """Be the daemon until it is told to end; return its exit status.
 
     *report_start* is called once, when it is clear how the start went.  *environ* is the environment from which
-    pass-env takes, also when the configuration is applied anew.  Raises `StartError` if the daemon cannot even begin.
+    pass-env takes, also when the configuration is applied anew; *notify_socket* is where systemd is told, empty if
+    nowhere.  Raises `StartError` if the daemon cannot even begin.
     """
     log = _open_log(loaded)
     with contextlib.ExitStack() as stack:
@@ -75,6 +77,7 @@ def run(
             keeper = Keeper(loaded, log, stack, environ=environ, foreground=foreground, manager_argv=manager_argv)
         except OSError as error:
             raise StartError(f"the kernel refuses what fcgipm needs: {error}") from error
+        keeper.notify_socket = notify_socket
         keeper.open(report_start)
         runtime.write_pid()
         for warning in (*loaded.warnings, *_lacking_rights()):
@@ -128,6 +131,7 @@ class Keeper:
         self._progress: Progress
         self._environ, self._foreground = environ, foreground
         self._manager_argv = manager_argv
+        self.notify_socket = ""
         self._hung_up = False
         """Whether SIGHUP has come, and nothing was applied since."""
         self._starting: Starting
@@ -200,6 +204,7 @@ class Keeper:
         path = self._context.loaded.path
         self._context.say("info", f"fcgipm {fcgipm.__version__} has started: pid {os.getpid()}, {path}")
         self._supervisor.start()
+        self._notify("READY=1")
         self._progress.begun()
         dispatch.run()
         self._context.say("info", f"fcgipm ends with status {self._ending.status}")
@@ -218,6 +223,11 @@ class Keeper:
                 problems.append(f"cannot bind the socket of {app.name}: {error}")
         if problems:
             raise StartError("\n".join(problems))
+
+    def _notify(self, state: str) -> None:
+        why = systemd.notify(self.notify_socket, state)
+        if why is not None:
+            self._context.say("warning", f"systemd cannot be told {state}: {why}")
 
     def _is_known(self, pid: int) -> bool:
         return self._book.of_pid(pid) is not None or self._supervisor.pid == pid
@@ -270,6 +280,7 @@ class Keeper:
             case signal.SIGUSR2:
                 self._context.say("warning", "signal USR2: upgrade is not in this version; nothing was done")
             case _:
+                self._notify("STOPPING=1")
                 self._ending.asked(signal.Signals(number).name)
 
     def _apply(self, request: int) -> None:
@@ -277,6 +288,7 @@ class Keeper:
         self._applier.apply(request)
 
     def _shut_down(self, status: int, finished: bool) -> None:
+        self._notify("STOPPING=1")
         if finished:
             self._ending.begin(status)
         else:

@@ -60,6 +60,13 @@ def test_stopping_the_unit_signals_fcgipm_alone(unit: Path) -> None:
     assert settings(unit, "OOMPolicy") == ["continue"]
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_web_server_is_started_after_the_sockets_are_there(unit: Path) -> None:
+    assert settings(unit, "Type") == ["notify"]
+    assert settings(unit, "NotifyAccess") == ["main"]
+    assert "nginx.service" in settings(unit, "Before")[0].split()
+
+
 def test_every_restriction_says_what_it_takes() -> None:
     lines = (FILES / "fcgipm-hardened.service").read_text().partition("# What fcgipm itself needs")[2].splitlines()
     explained = False
