@@ -131,6 +131,7 @@ FAMILIES: Final = {
         Family(
             name="connections_cut_total", type=Type.COUNTER, labels=("app",),
             help="Connections that were cut because an instance had to go before it had answered.",
+            notes="Outlives the manager.",
         ),
         Family(
             name="instance_startup_seconds", type=Type.HISTOGRAM, labels=("app",),
@@ -183,9 +184,9 @@ def document() -> str:
         "# Metrics",
         "",
         "Served at `/metrics` on `metrics-listen` and on the control socket, and printed by `fcgipmctl metrics`.",
-        "Names begin with `fcgipm_`. Everything is read when it is asked for. Counters begin at 0 with the manager:",
-        "where it was replaced, they start again, which `rate()` and `increase()` take as a reset.",
-        "No label holds a process id.",
+        "Names begin with `fcgipm_`. Everything is read when it is asked for. Counters, unless it is said otherwise,",
+        "begin at 0 with the manager: where it was replaced, they start again, which `rate()` and `increase()` take as",
+        "a reset. No label holds a process id.",
         "",
         "| name | type | labels | meaning |",
         "|---|---|---|---|",

@@ -127,6 +127,7 @@ class _Scrape(Collector):
         for state in INSTANCE_STATES:
             self._add("instances", (app.name, state), numbers[state])
         self._add("instances_limit", (app.name,), app.wanted)
+        self._add("connections_cut_total", (app.name,), app.cut)
         pause = 0 if app.backoff_until is None else max(0, app.backoff_until - self._picture.now)
         self._add("backoff_seconds", (app.name,), pause / 1e9)
 
@@ -142,7 +143,6 @@ class _Scrape(Collector):
             for reason, count in by_reason.items():
                 self._add(name, (app, reason), count)
         self._add("start_failures_total", (app,), counted.start_failures)
-        self._add("connections_cut_total", (app,), counted.cut)
         self._add("output_dropped_bytes_total", (app,), counted.dropped)
         self._families["instance_startup_seconds"].add_metric(
             (app,), buckets=counted.startup.cumulative(), sum_value=counted.startup.sum

@@ -37,7 +37,6 @@ class State:
     """The engine, the definitions that hold, and the facts beside them."""
 
     def __init__(self, snapshot: wire.Snapshot) -> None:
-        self.version = snapshot.version
         self.keeper_pid = snapshot.pid
         self.started_at = Instant(snapshot.started_at)
         self.started_unix = snapshot.started_unix

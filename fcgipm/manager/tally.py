@@ -51,7 +51,7 @@ class Histogram:
 class AppTally:
     """The counters of one application."""
 
-    __slots__ = ("by_reason", "cpu_of_ended", "cut", "dropped", "start_failures", "startup")
+    __slots__ = ("by_reason", "cpu_of_ended", "dropped", "start_failures", "startup")
 
     def __init__(self) -> None:
         self.by_reason: dict[str, Counter[str]] = {
@@ -59,7 +59,6 @@ class AppTally:
         }
         self.startup = Histogram()
         self.start_failures = 0
-        self.cut = 0
         self.dropped = 0
         self.cpu_of_ended = 0.0
 
@@ -113,8 +112,6 @@ class Tally:
                 self._spawned_at[InstanceId(report.instance)] = report.at
             case wire.BecameReady():
                 self._note_ready(InstanceId(report.instance), report.at)
-            case wire.Removed():
-                self._note_cut(InstanceId(report.instance), report.connections)
             case wire.Drained():
                 self._note_dropped(InstanceId(report.instance), report.bytes)
             case wire.Exited():
@@ -144,11 +141,6 @@ class Tally:
         app, begun = self._app_of.get(instance), self._spawned_at.pop(instance, None)
         if app is not None and begun is not None:
             self.app(app).startup.add((at - begun) / 1e9)
-
-    def _note_cut(self, instance: InstanceId, connections: int) -> None:
-        app = self._app_of.get(instance)
-        if app is not None:
-            self.app(app).cut += connections
 
     def _note_dropped(self, instance: InstanceId, count: int) -> None:
         app = self._app_of.get(instance)

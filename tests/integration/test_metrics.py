@@ -126,11 +126,25 @@ def test_every_reason_that_the_core_gives_is_in_the_table(stage: Stage) -> None:
     assert value(stage, "app_state", app="blog", state="stopped") == 1
 
 
-def test_cut_connections_are_counted(stage: Stage) -> None:
-    stage.deaf = True
-    stage.ask("POST", "/v1/stop", {"apps": ["blog"], "wait": False})
-    stage.tell(wire.Removed(instance=min(stage.instances), how="cut", connections=3, at=1))
+def test_cut_connections_are_counted_over_the_death_of_a_manager(stage: Stage) -> None:
+    obey = stage.obey
+
+    def cut_one(order: wire.Order) -> None:
+        if isinstance(order, wire.Retire):
+            stage.channel.send(wire.Removed(instance=order.instance, how="cut", connections=3, at=1))
+        else:
+            obey(order)
+
+    stage.obey = cut_one  # type: ignore[method-assign]  # that is what it is there for
+    stage.ask("POST", "/v1/scale", {"apps": ["blog"], "processes": 1, "wait": False})
     until(lambda: value(stage, "connections_cut_total", app="blog") == 3, what="the cut is counted")
+    until(lambda: '"cut":3' in stage.notes["blog"])
+    stage.manager.kill()
+    stage.lower_curtain()
+    stage.deaf = True
+    stage.raise_curtain()
+
+    assert value(stage, "connections_cut_total", app="blog") == 3
 
 
 def test_a_bad_configuration_is_seen(stage: Stage) -> None:

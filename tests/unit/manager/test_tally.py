@@ -74,12 +74,11 @@ def test_a_bound_belongs_to_its_bucket() -> None:
     assert (found["0.005"], found["0.02"], found["30.0"], found["+Inf"]) == (1, 2, 2, 3)
 
 
-def test_cut_connections_and_dropped_output_go_to_the_instances_application(tally: Tally) -> None:
+def test_dropped_output_goes_to_the_instances_application(tally: Tally) -> None:
     tally.note_instance(ONE, "blog")
-    tally.note_report(wire.Removed(instance=1, how="cut", connections=3, at=5))
     tally.note_report(wire.Drained(instance=1, bytes=4096))
     tally.note_dropped("blog", 4)
-    assert (tally.app("blog").cut, tally.app("blog").dropped) == (3, 4100)
+    assert tally.app("blog").dropped == 4100
 
 
 def test_processor_time_never_goes_back(tally: Tally) -> None:
@@ -113,8 +112,8 @@ def test_an_instance_of_a_snapshot_is_known(tally: Tally) -> None:
             instances=(fact,), listeners=(), notes={}, next_instance=2, ending=None,
         )
     )  # fmt: skip
-    tally.note_report(wire.Removed(instance=1, how="cut", connections=1, at=5))
-    assert tally.app("blog").cut == 1
+    tally.note_report(wire.Drained(instance=1, bytes=7))
+    assert tally.app("blog").dropped == 7
 
 
 def test_an_application_that_was_removed_is_forgotten(tally: Tally) -> None:
