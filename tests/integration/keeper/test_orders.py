@@ -21,7 +21,10 @@ Start = Callable[..., Rig]
 
 
 ONE = f"[app.one]\n{python(SERVE)}\n"
-NONBLOCKING = "import socket, select\ns = socket.socket(fileno=0)\ns.setblocking(False)\nselect.select([s], [], [])\n"
+NONBLOCKING = (
+    "import os, select, socket, sys\ns = socket.socket(fileno=0)\n"
+    "if not os.path.exists(sys.argv[1]): s.setblocking(False)\nselect.select([s], [], [])\n"
+)
 
 
 def visit(path: Path) -> socket.socket:
@@ -183,8 +186,10 @@ def test_a_socket_that_appeared_meanwhile_is_not_published_over(rig: Start) -> N
     keeper.socket("one").unlink()
 
 
-def test_a_listener_that_an_application_has_set_non_blocking_is_put_back_before_the_next_start(rig: Start) -> None:
-    keeper = rig(f"[app.one]\n{python(NONBLOCKING)}\nready-timeout = '200ms'\n")
+def test_a_listener_that_an_application_has_set_non_blocking_is_put_back_before_the_next_start(
+    rig: Start, place: Path
+) -> None:
+    keeper = rig(f"[app.one]\n{python(NONBLOCKING, str(place / 'well-behaved'))}\nready-timeout = '200ms'\n")
     puppet = keeper.puppet()
     bound = str(keeper.runtime / "private" / "one.1")
     first = puppet.spawn("one", 1)
@@ -192,9 +197,7 @@ def test_a_listener_that_an_application_has_set_non_blocking_is_put_back_before_
     os.kill(first.pid, signal.SIGKILL)
     puppet.expect(wire.Exited)
 
-    keeper.configure(ONE)
-    puppet.order(wire.Apply(request=1))
-    puppet.expect(wire.Applied)
+    (place / "well-behaved").touch()
     puppet.spawn("one", 2)
 
     assert listens_blocking(keeper.pid, bound) == [True]
@@ -255,8 +258,13 @@ def test_a_background_job_of_an_instance_may_outlive_it(rig: Start) -> None:
     until(lambda: not Path(f"/proc/{job}").exists())  # and the keeper, its parent by now, has reaped it
 
 
-def test_what_outlives_its_instance_is_removed(rig: Start) -> None:
-    code = "import os, socket\nif os.fork():\n    os.wait()\nelse:\n    socket.socket(fileno=0).accept()\n"
+@pytest.mark.parametrize("leaves", [False, True])
+def test_what_outlives_its_instance_is_removed(rig: Start, leaves: bool) -> None:
+    """Also what has left its session."""
+    code = (
+        "import os, socket\nif os.fork():\n    os.wait()\nelse:\n"
+        f"    if {leaves}: os.setsid()\n    socket.socket(fileno=0).accept()\n"
+    )
     puppet = rig(f"[app.one]\n{python(code)}\n").puppet()
     leader = puppet.spawn("one", 1)
     (child,) = (int(word) for word in Path(f"/proc/{leader.pid}/task/{leader.pid}/children").read_text().split())
