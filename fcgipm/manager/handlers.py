@@ -46,7 +46,7 @@ Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 async def show_status(call: Call) -> web.StreamResponse:
     """Answer with the applications' state."""
     state, names = call.driver.state, call.arguments.apps
-    _check_known(call, names, external=True)
+    _check_known(call, names, external=True, more=outcomes.views(state))  # those that are leaving, too
     externals = [external for name, external in state.externals.items() if _named(name, names)]
     reach = await state.prober.look(externals, within=_LOOK)
     views = [view for view in state.engine.view(state.now()) if _named(view.name, names)]
@@ -253,9 +253,9 @@ def _outcomes(found: Mapping[str, Outcome]) -> list[dict[str, Any]]:
     return [{"name": name, "state": outcome.state.value, "text": outcome.text} for name, outcome in found.items()]
 
 
-def _check_known(call: Call, names: Iterable[str], *, external: bool) -> None:
+def _check_known(call: Call, names: Iterable[str], *, external: bool, more: Iterable[str] = ()) -> None:
     state = call.driver.state
-    known = [*state.applications, *state.externals]
+    known = [*state.applications, *state.externals, *more]
     for name in names:
         if name not in known:
             raise unknown_app(name, known)

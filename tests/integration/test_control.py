@@ -264,6 +264,22 @@ def test_apply_waits_for_a_new_generation(place: Path) -> None:
         assert (stage.status("blog")["generation"], stage.published) == (2, {"blog": 2})
 
 
+def test_what_was_removed_is_shown_until_it_is_gone(place: Path) -> None:
+    with staged(place, app(), app("shop")) as stage:
+        stage.wait_ready("shop", 1)
+        obey = stage.obey
+        stage.obey = lambda order: None if isinstance(order, wire.Retire) else obey(order)  # type: ignore[method-assign]
+        stage.applied = lambda number: answer_of(stage, number, app())
+        answer = stage.ask("POST", "/v1/apply", {"timeout": 0.1})
+        shop = stage.status("shop")
+
+        assert answer.document["apps"] == [{"name": "shop", "state": "pending", "text": "shop: 1 instance still there"}]
+        assert (shop["state"], shop["reason"], shop["address"]) == ("stopped", "removed, draining", None)
+        assert stage.ask("POST", "/v1/restart", {"apps": ["shop"]}).status == 404
+        stage.end_instance(shop["instances"][0]["instance"])
+        until(lambda: stage.ask("GET", "/v1/status?app=shop").status == 404)
+
+
 def test_apply_does_not_blame_itself_for_an_application_that_was_in_trouble_before(place: Path) -> None:
     with staged(place, app(restart_delay=0), failing=frozenset({"blog"})) as stage:
         until(lambda: stage.status("blog")["state"] == "backoff")
