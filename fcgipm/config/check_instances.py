@@ -10,9 +10,10 @@ from fcgipm.config.access import why_not_enterable, why_not_executable
 from fcgipm.config.drafts import Draft
 from fcgipm.config.identity import Identity, make_identity, manager_identity, own_identity, web_identity
 from fcgipm.config.problems import Report, Where
-from fcgipm.config.quantities import LIMIT_NUMBERS, UNLIMITED, duration_text
+from fcgipm.config.quantities import UNLIMITED, duration_text
 from fcgipm.config.resolve import Drafts
 from fcgipm.config.schema import Daemon
+from fcgipm.linux.rlimits import LIMIT_NUMBERS
 
 _SUEXEC_LETS_THROUGH = (
     *("HTTP_", "SSL_", "REDIRECT_", "CONTENT_", "CONTEXT_", "DATE_", "DOCUMENT_", "REMOTE_", "REQUEST_", "SCRIPT_"),

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-import resource
 import signal
 from collections.abc import Mapping
 from typing import Any
 
 from fcgipm.config.problems import printable
 from fcgipm.config.schema import MILLISECOND, SECOND, Duration, Kind
+from fcgipm.linux.rlimits import LIMIT_NUMBERS
 
 UNITS: Mapping[str, Duration] = {"ms": MILLISECOND, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND}
 LONGEST: Duration = 366 * 24 * 3600 * SECOND
@@ -22,12 +22,6 @@ LONGEST: Duration = 366 * 24 * 3600 * SECOND
 SIZES: Mapping[str, int] = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 UNLIMITED = -1
 LARGEST_LIMIT = 2**63 - 1
-LIMIT_NUMBERS: Mapping[str, int] = {
-    name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
-    for name in dir(resource)
-    if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE"  # BSD's name of nofile
-}
-"""The names of rlimits, with their numbers for `resource.setrlimit`."""
 
 _BYTE_LIMITS = frozenset({"as", "core", "data", "fsize", "memlock", "msgqueue", "rss", "stack"})
 _LIMIT_NAMES = ", ".join(sorted(LIMIT_NUMBERS))

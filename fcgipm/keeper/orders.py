@@ -13,6 +13,7 @@ from typing import Final
 
 from fcgipm import wire
 from fcgipm.config.schema import SECOND
+from fcgipm.config.socketnames import LARGEST_GENERATION
 from fcgipm.keeper import retire
 from fcgipm.keeper.book import Book, Instance
 from fcgipm.keeper.context import Context
@@ -27,8 +28,6 @@ from fcgipm.keeper.starting import Starting
 
 MAX_INSTANCES: Final = 20_000
 """Of one application: twice what `processes` and `scale` may be, for a generation and the one that replaces it."""
-MAX_GENERATION: Final = 999_999
-"""As many digits as the name of a private socket has room for."""
 
 
 @dataclass(slots=True)
@@ -186,7 +185,7 @@ class Orders:
             error = f"instance {order.instance} has existed, the highest is {self._book.highest}"
         elif app is None:
             error = f"there is no application {order.app!r}"
-        elif not 1 <= order.generation <= MAX_GENERATION:
+        elif not 1 <= order.generation <= LARGEST_GENERATION:
             error = f"{order.generation} is no generation"
         elif self._book.count(order.app) >= MAX_INSTANCES:
             error = f"{order.app} has {MAX_INSTANCES} instances"
@@ -263,7 +262,7 @@ class Orders:
         try:
             if app is None:
                 raise SocketError(f"there is no application {order.app!r}")
-            if not 1 <= order.generation <= MAX_GENERATION:
+            if not 1 <= order.generation <= LARGEST_GENERATION:
                 raise SocketError(f"{order.generation} is no generation")
             listener = self._listeners.of(app, order.generation)
             self._listeners.publish(listener)

@@ -6,19 +6,14 @@ import os.path
 import resource
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from fcgipm.linux.rlimits import LIMIT_NUMBERS
 
 if TYPE_CHECKING:
     from fcgipm.config.identity import Identity
     from fcgipm.config.loaded import Loaded
     from fcgipm.config.schema import Application
-
-LIMITS: Final[Mapping[str, int]] = {
-    name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
-    for name in sorted(dir(resource))
-    if name.startswith("RLIMIT_")
-}
-"""The limits of setrlimit(2) that this system has, by the names that the configuration uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +58,7 @@ def recipe_of(app: Application, loaded: Loaded, *, nofile: tuple[int, int] | Non
     """Return the recipe of *app*; *nofile* is the RLIMIT_NOFILE (soft, hard) that the daemon was started with."""
     identity = loaded.identities[app.name]
     limits = [Limit("nofile", resource.RLIMIT_NOFILE, *nofile)] if nofile else []
-    limits += [Limit(name, LIMITS[name], value, value) for name, value in app.rlimits.items()]
+    limits += [Limit(name, LIMIT_NUMBERS[name], value, value) for name, value in app.rlimits.items()]
     program, arguments, become = app.command[0], app.command, identity
     directory = app.directory or os.path.dirname(program)
     wrapped = app.wrapper not in {None, "off"}

@@ -22,9 +22,10 @@ from harness.components import absent, need
 from harness.instances import Stage, identity, python, read_line, recipe
 
 from fcgipm.keeper import spawn
-from fcgipm.keeper.recipe import LIMITS, Limit, wrapper_arguments
+from fcgipm.keeper.recipe import Limit, wrapper_arguments
 from fcgipm.keeper.spawn import SpawnError
 from fcgipm.linux import dispositions, pidfd
+from fcgipm.linux.rlimits import LIMIT_NUMBERS
 
 PROBE = """
 import json, os, resource, stat
@@ -194,9 +195,9 @@ def test_own_session(stage: Stage) -> None:
 def test_directory_umask_priority_limits(stage: Stage, place: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limits = (
-        Limit("nofile", LIMITS["nofile"], 200, hard),
-        Limit("nofile", LIMITS["nofile"], 100, 100),
-        Limit("core", LIMITS["core"], 0, 0),
+        Limit("nofile", LIMIT_NUMBERS["nofile"], 200, hard),
+        Limit("nofile", LIMIT_NUMBERS["nofile"], 100, 100),
+        Limit("core", LIMIT_NUMBERS["core"], 0, 0),
     )
     nice = os.getpriority(os.PRIO_PROCESS, 0) + 3
     seen = inside(
@@ -249,7 +250,7 @@ FAILURES = [
     pytest.param({"program": "/etc/passwd"}, "exec /etc/passwd", "Permission denied", id="exec-mode"),
     pytest.param({"directory": "/nonexistent"}, "chdir /nonexistent", "No such file or directory", id="chdir"),
     pytest.param(
-        {"limits": (Limit("nofile", LIMITS["nofile"], 2**40, 2**40),)},
+        {"limits": (Limit("nofile", LIMIT_NUMBERS["nofile"], 2**40, 2**40),)},
         "setrlimit nofile",
         "not allowed to raise maximum limit",
         id="rlimit",

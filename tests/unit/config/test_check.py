@@ -310,9 +310,9 @@ def test_an_env_file_of_roots_is_for_everybodys_application(files: Files) -> Non
     path = files.write("env", "PASSWORD=x", mode=0o600)
     (files.place / "link").symlink_to("env")
 
-    for name in ("env", "link"):
-        text = f'{APP}user = "#4711"\ngroup = "#4711"\nenv-file = "{files.place}/{name}"'
-        assert files.load(text).environments["a"] == {"PASSWORD": "x"}
+    text = f'{APP}user = "#4711"\ngroup = "#4711"\nenv-file = "{files.place}/link"'
+    for configuration in (text, text.replace("link", "env")):
+        assert files.load(configuration).environments["a"] == {"PASSWORD": "x"}
     os.chown(path, 4712, 0)
     assert "belongs to uid 4712" in one(files.problems(text))
 

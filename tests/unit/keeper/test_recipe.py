@@ -11,7 +11,8 @@ import pytest
 from fcgipm.config.identity import Identity
 from fcgipm.config.load import load
 from fcgipm.config.schema import Application
-from fcgipm.keeper.recipe import LIMITS, Limit, Recipe, recipe_of, wrapper_arguments
+from fcgipm.keeper.recipe import Limit, Recipe, recipe_of, wrapper_arguments
+from fcgipm.linux.rlimits import LIMIT_NUMBERS
 
 BLOG = Identity(1000, 1001, (1001,), "blog", "staff", "/home/blog")
 
@@ -70,7 +71,7 @@ def test_environment_is_the_one_of_the_configuration(place: Path) -> None:
 
 def test_names_of_limits() -> None:
     """Those of setrlimit(2), as the configuration knows them."""
-    assert {"core", "cpu", "data", "fsize", "nofile", "nproc", "stack", "as", "memlock"} <= set(LIMITS)
+    assert {"core", "cpu", "data", "fsize", "nofile", "nproc", "stack", "as", "memlock"} <= set(LIMIT_NUMBERS)
     assert Application(name="x", command=("/x",), rlimits={"core": -1}).rlimits["core"] == resource.RLIM_INFINITY
 
 
