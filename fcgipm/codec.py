@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import enum
 import functools
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -96,7 +97,7 @@ def _scalar(kind: type) -> _Reader:
             return float(value)
         if type(value) is not kind:
             raise _wrong(where, kind.__name__, value)
-        return value
+        return sys.intern(value) if isinstance(value, str) else value  # names come often: one object for each
 
     return read
 

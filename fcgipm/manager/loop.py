@@ -14,6 +14,7 @@ from typing import Any, Final
 from fcgipm import wire
 from fcgipm.core import events
 from fcgipm.core.commands import Severity
+from fcgipm.linux import memory
 from fcgipm.log import wall_clock
 from fcgipm.manager import control, translate
 from fcgipm.manager.destination import Destination
@@ -147,6 +148,8 @@ class Manager:
             else:
                 self._serve(handed, driver)
         self._handed.clear()
+        self._snapshot = None
+        self._loop.call_soon(memory.give_back)  # a snapshot takes several times what is kept of it
         ending = snapshot.ending
         driver.step(events.Tick() if ending is None else events.ShutdownRequested(status=ending))
 
@@ -201,6 +204,7 @@ class Manager:
                 driver.ask_apply()
             case wire.Applied():
                 driver.take_applied(report)
+                self._loop.call_soon(memory.give_back)
             case wire.Denied():
                 text = f"the keeper refused {report.order}: {report.error}; this is a bug of the manager"
                 self.say(Severity.ERROR, None, text)

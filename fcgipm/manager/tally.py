@@ -51,16 +51,27 @@ class Histogram:
 class AppTally:
     """The counters of one application."""
 
-    __slots__ = ("by_reason", "cpu_of_ended", "dropped", "start_failures", "startup")
+    __slots__ = ("_counts", "cpu_of_ended", "dropped", "start_failures", "startup")
 
     def __init__(self) -> None:
-        self.by_reason: dict[str, Counter[str]] = {
-            name: Counter(dict.fromkeys(FAMILIES[name].values, 0)) for name in set(_COUNTED.values())
-        }
+        self._counts: dict[tuple[str, str], int] = {}
+        """By metric and reason; those that are 0, which most are, are made up when they are asked for."""
         self.startup = Histogram()
         self.start_failures = 0
         self.dropped = 0
         self.cpu_of_ended = 0.0
+
+    def count(self, name: str, reason: str) -> None:
+        """Count one *reason* of the metric *name*."""
+        self._counts[name, reason] = self._counts.get((name, reason), 0) + 1
+
+    @property
+    def by_reason(self) -> dict[str, Counter[str]]:
+        """The counts of each metric by reason, at 0 where nothing was counted."""
+        found = {name: Counter(dict.fromkeys(FAMILIES[name].values, 0)) for name in sorted(set(_COUNTED.values()))}
+        for (name, reason), count in self._counts.items():
+            found[name][reason] = count
+        return found
 
 
 class Tally:
@@ -98,9 +109,10 @@ class Tally:
         if tell.topic is Topic.START_FAILED:
             counted.start_failures += 1
         elif tell.topic is Topic.INSTANCE_REMOVED and tell.reason not in _REMOVALS:
-            counted.by_reason["exits_total"]["retired"] += tell.reason == _GONE
+            if tell.reason == _GONE:
+                counted.count("exits_total", "retired")
         elif name is not None and tell.reason:
-            counted.by_reason[name][tell.reason] += 1
+            counted.count(name, tell.reason)
 
     def note_report(self, report: wire.Report) -> None:
         """Count one report of the keeper."""
