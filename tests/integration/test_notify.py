@@ -44,20 +44,6 @@ def test_systemd_is_told_when_the_sockets_are_there_and_when_the_end_begins(
     assert systemd.recv(100) == b"STOPPING=1"
 
 
-@pytest.mark.root
-def test_the_manager_does_not_get_the_address(
-    start_daemon: Callable[..., Daemon], systemd: socket.socket, place: Path
-) -> None:
-    daemon = start_daemon(APP, environ={"PATH": "/usr/bin:/bin", "NOTIFY_SOCKET": str(place / "notify")})
-
-    try:
-        names = [item.partition("=")[0] for item in environment(daemon.manager)]
-    except PermissionError:
-        pytest.skip("root without CAP_SYS_PTRACE may not look into the manager")
-    assert "NOTIFY_SOCKET" not in names
-    assert "PATH" in names
-
-
 def test_an_end_that_fcgipmctl_asks_for_is_told_too(
     start_daemon: Callable[..., Daemon], systemd: socket.socket, place: Path
 ) -> None:
