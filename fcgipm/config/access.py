@@ -35,19 +35,6 @@ def why_not_executable(path: str, identity: Identity) -> str | None:
     return None
 
 
-def why_not_readable(path: str, identity: Identity) -> str | None:
-    """Return why *identity* cannot read the regular file *path*, or None if it can."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        return _missing(path, error)
-    if not stat.S_ISREG(status.st_mode):
-        return f"{path}: not a regular file"
-    if not _permits(path, status, identity, stat.S_IROTH):
-        return f"{path}: {identity.user} may not read it{_owned(status)}"
-    return why_not_reachable(path, identity)
-
-
 def why_not_enterable(path: str, identity: Identity) -> str | None:
     """Return why *path* cannot be the working directory of *identity*, or None if it can."""
     try:

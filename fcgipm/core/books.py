@@ -24,7 +24,7 @@ RESTART_FLOOR: Final[Duration] = 100 * MILLISECOND
 
 
 class Books:
-    """One application's state.  Everybody in `core` may read it; `application`, `generations`, `reconcile` write it."""
+    """One application's state.  Everybody in `core` may read it; application, ends, generations, reconcile write it."""
 
     def __init__(
         self,

@@ -1,0 +1,136 @@
+"""Ends of instances that nobody asked for: what is counted, what is told, and what follows."""
+
+from __future__ import annotations
+
+from fcgipm.config.schema import SECOND, Duration
+from fcgipm.core import generations, wording
+from fcgipm.core.backoff import PAUSE
+from fcgipm.core.books import Books
+from fcgipm.core.commands import Command, Severity, Topic
+from fcgipm.core.events import Exited, Instant
+from fcgipm.core.instance import Instance
+from fcgipm.core.note import Mode, Trouble
+from fcgipm.core.reconcile import heal
+from fcgipm.core.rollout import Phase, Roll, Switch
+
+LATE_FLOOR: Duration = 1 * SECOND
+"""Least time between two starts for a late-comer: their failures lead to no back-off."""
+
+
+def failed_start(books: Books, instance: Instance, why: str, now: Instant, out: list[Command]) -> None:
+    """Take an instance that never came to serve out of the books."""
+    label = f"cannot spawn {books.name}/{instance.id}: {why}"
+    proving = _is_proving(books, instance)
+    consequences = _count_end(books, instance, 0, now, clean=False, reason=why)
+    out.append(
+        books.message(Severity.ERROR, Topic.START_FAILED, f"{label}; {_what_next(books, now, proving=proving)}",
+                      reason="start-failed")
+    )  # fmt: skip
+    out.extend(consequences)
+    if proving:
+        generations.abandon(books, label, Severity.ERROR, now, out)
+
+
+def died(books: Books, instance: Instance, event: Exited, now: Instant, out: list[Command]) -> None:
+    """Take an instance that ended unasked out of the books."""
+    life = max(event.at - instance.started_at, 0)
+    how = wording.end(event.code, event.signal, dumped=event.dumped)
+    why = f"{how} after {wording.seconds(life)}"
+    proving = _is_proving(books, instance)
+    refusal = wording.suexec(event.code) if books.definition.wrapper != "off" and life < SECOND else None
+    if refusal is not None:
+        why = f"the wrapper refused it: {refusal} ({how})"
+        if not proving:
+            _fail(books, instance, why, out)
+            return
+    consequences = _count_end(books, instance, life, now, clean=event.code == 0, reason=why)
+    severity = Severity.INFO if event.code == 0 else Severity.WARNING
+    text = f"(pid {instance.pid}) ended: {why}; {_what_next(books, now, proving=proving)}"
+    out.append(books.message_of(instance, severity, Topic.INSTANCE_ENDED, text, reason=_exit_word(event)))
+    out.extend(consequences)
+    if proving:
+        generations.abandon(books, f"{books.name}/{instance.id}: {why}", Severity.ERROR, now, out)
+
+
+def _is_proving(books: Books, instance: Instance) -> bool:
+    """Return whether *instance* was to replace others that still serve."""
+    change = books.change
+    if isinstance(change, Roll):
+        return change.replacement == instance.id
+    return (
+        isinstance(change, Switch)
+        and change.phase is Phase.GATHERING
+        and any(slot.instance == instance.id for slot in change.slots)
+    )
+
+
+def _count_end(
+    books: Books, instance: Instance, life: Duration, now: Instant, *, clean: bool, reason: str
+) -> list[Command]:
+    """Empty the slot of an instance that ended unasked; return what is to be told of the consequences."""
+    out: list[Command] = []
+    slot = books.slot_of(instance)
+    proving, late = _is_proving(books, instance), books.is_for_late_comer(instance)
+    books.forget(instance)
+    books.restarts += 1
+    if slot is None or proving:
+        return out
+    pause = max(books.restart_pause, LATE_FLOOR if late else 0)
+    slot.not_before = max(Instant(instance.started_at + pause), slot.not_before)
+    if late:
+        return out  # says nothing of the generation that visitors meet
+    books.reason = f"{books.name}/{instance.id}: {reason}"
+    slot.why = "replacement"
+    _count_failure(books, life, now, out, clean=clean)
+    if books.start_at(slot) > now:
+        why = "backoff" if books.backoff.in_force else "restart-delay"
+        out.append(books.message(Severity.DEBUG, Topic.START_DENIED, f"the next start waits: {why}", reason=why))
+    return out
+
+
+def _count_failure(books: Books, life: Duration, now: Instant, out: list[Command], *, clean: bool) -> None:
+    min_life = books.definition.min_server_life
+    before = books.backoff
+    after = before.after(life, min_life, clean=clean)
+    if after.failures == 0:
+        heal(books, f"an instance lived {wording.seconds(life)}", out)
+    elif any(now - one.started_at >= min_life for one in books.instances.values() if one.is_staying and one.pid):
+        heal(books, "another instance has lived long enough", out)
+    else:
+        books.backoff = after
+    if books.backoff.in_force and not before.in_force:
+        text = (
+            f"back-off: {after.failures} instances in a row lived shorter than {wording.seconds(min_life)}, the last: "
+            f"{books.reason}; one start is tried every {wording.seconds(PAUSE)}, or at `fcgipmctl start {books.name}`"
+        )
+        out.append(books.message(Severity.ERROR, Topic.BACKOFF_ENTERED, text))
+
+
+def _fail(books: Books, instance: Instance, why: str, out: list[Command]) -> None:
+    books.forget(instance)
+    books.restarts += 1
+    if books.trouble is Trouble.FAILED:
+        return
+    books.trouble = Trouble.FAILED
+    books.reason = why
+    text = f"failed: {why}; it is not tried again until `fcgipmctl start {books.name}` or a changed definition"
+    out.append(books.message(Severity.ERROR, Topic.APP_FAILED, text, reason="wrapper"))
+
+
+def _what_next(books: Books, now: Instant, *, proving: bool) -> str:
+    if proving:
+        return "its generation is given up"
+    if books.mode is not Mode.RUN:
+        return "it is not replaced"
+    due = min((books.start_at(slot) for _, slot in books.startable()), default=None)
+    if due is None:
+        return "it is not replaced"
+    return f"next try in {wording.seconds(due - now)}" if due > now else "it is replaced at once"
+
+
+def _exit_word(event: Exited) -> str:
+    if event.signal is not None:
+        return "signal"
+    if event.code is None:
+        return "unknown"
+    return "exit" if event.code else "exit-0"
