@@ -30,7 +30,7 @@ def why_not_executable(path: str, identity: Identity) -> str | None:
     blocked = why_not_reachable(path, identity)
     if blocked is not None:
         return blocked
-    if not _permits(path, status, identity, stat.S_IXOTH):
+    if not _may_execute(path, status, identity):
         return f"{path}: {identity.user} may not execute it{_owned(status)}"
     return None
 
@@ -53,7 +53,7 @@ def why_not_reachable(path: str, identity: Identity) -> str | None:
             status = os.stat(directory)
         except OSError as error:
             return _missing(directory, error)
-        if not _permits(directory, status, identity, stat.S_IXOTH):
+        if not _may_execute(directory, status, identity):
             return f"{path}: {identity.user} may not enter {directory}{_owned(status)}"
     return None
 
@@ -88,19 +88,18 @@ def _directories_above(path: str) -> Iterator[str]:
         yield from reversed(parts)
 
 
-def _permits(path: str, status: os.stat_result, identity: Identity, bit: int) -> bool:
-    """Whether *identity* has the right *bit*, given as the one for others."""
+def _may_execute(path: str, status: os.stat_result, identity: Identity) -> bool:
+    """Whether *identity* may run, or enter, what has *status*."""
     mode = status.st_mode
     if identity.uid == 0:
-        reads_anything = bit == stat.S_IROTH or stat.S_ISDIR(mode)
-        return reads_anything or bool(mode & 0o111)
+        return stat.S_ISDIR(mode) or bool(mode & 0o111)
     if identity.uid == status.st_uid:
-        return bool(mode & bit << 6)
+        return bool(mode & stat.S_IXUSR)
     if _has_acl(path):
         return True  # the list may name this user; the kernel will decide when the time comes
     if status.st_gid == identity.gid or status.st_gid in identity.groups:
-        return bool(mode & bit << 3)
-    return bool(mode & bit)
+        return bool(mode & stat.S_IXGRP)
+    return bool(mode & stat.S_IXOTH)
 
 
 def _has_acl(path: str) -> bool:
