@@ -69,7 +69,7 @@ def of_apply(state: State, keys: Sequence[wire.ChangedKey], before: Mapping[str,
 def _judge(watched: Watched, now: AppView | None) -> Outcome:
     if watched.verb == "remove":
         if now is None:
-            return Outcome(state=Verdict.DONE, text=f"{watched.app}: removed")
+            return Outcome(state=Verdict.DONE, text=f"{watched.app}: its last instance is gone")
         left = counted(len(now.instances), "instance")
         return Outcome(state=Verdict.PENDING, text=f"{watched.app}: {left} still there")
     return judge(watched.verb, watched.before, now)

@@ -280,6 +280,16 @@ def test_what_was_removed_is_shown_until_it_is_gone(place: Path) -> None:
         until(lambda: stage.ask("GET", "/v1/status?app=shop").status == 404)
 
 
+def test_apply_waits_until_what_it_removed_is_gone(place: Path) -> None:
+    with staged(place, app(), app("shop")) as stage:
+        stage.wait_ready("shop", 1)
+        stage.applied = lambda number: answer_of(stage, number, app())
+        answer = stage.ask("POST", "/v1/apply", {"timeout": 20})
+
+        assert answer.document["apps"] == [{"name": "shop", "state": "done", "text": "shop: its last instance is gone"}]
+        assert {each.app for each in stage.instances.values()} == {"blog"}
+
+
 def test_apply_does_not_blame_itself_for_an_application_that_was_in_trouble_before(place: Path) -> None:
     with staged(place, app(restart_delay=0), failing=frozenset({"blog"})) as stage:
         until(lambda: stage.status("blog")["state"] == "backoff")
