@@ -169,11 +169,11 @@ def test_nobody_waits_who_does_not_want_to(place: Path) -> None:
 
 
 def test_the_engine_is_called_when_its_deadline_comes(place: Path) -> None:
+    begun = time.monotonic()
     with staged(place, app(processes=3, init_start_delay=200_000_000)) as stage:
-        begun = time.monotonic()
         stage.wait_ready("blog", 3)
 
-        assert time.monotonic() - begun > 0.3
+        assert time.monotonic() - begun > 0.4
 
 
 def test_reports_are_acknowledged(place: Path) -> None:
