@@ -10,15 +10,18 @@ import fcntl
 import os
 import resource
 import signal
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 from fcgipm.keeper.recipe import Recipe
-from fcgipm.linux import dispositions
+from fcgipm.linux import dispositions, procfs
 from fcgipm.linux import pidfd as pidfds
 
-_STATUS: Final = 3
-"""Where the child keeps its end of the status pipe; everything above it is closed."""
+_Step: TypeAlias = tuple[str, Callable[..., object], tuple[Any, ...]]
+"""What to do, and how it is called where it fails."""
+
+_LAST_STANDARD: Final = 2
 _LAST_DESCRIPTOR: Final = 2**31 - 1
 _MAX_STATUS: Final = 4096
 """A write to a pipe of up to this size is never split."""
@@ -56,6 +59,7 @@ def begin(recipe: Recipe, listener_fd: int) -> Starting:
     Raises `SpawnError` for what failed before the fork; nothing is left behind then.
     """
     opened: list[int] = []
+    lifted: list[int] = []
     step = "pipe"
     try:
         for _ in range(3):
@@ -66,12 +70,17 @@ def begin(recipe: Recipe, listener_fd: int) -> Starting:
             if recipe.owner != os.geteuid():
                 step = "chown of the output pipes"  # else open("/dev/stderr") is refused to the instance
                 os.fchown(write_end, recipe.owner, -1)
+        descriptors = [listener_fd, stdout_w, stderr_w, status_w]
+        if min(descriptors) <= _LAST_STANDARD:  # one would be overwritten by another
+            step = "descriptors"
+            lifted = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _LAST_STANDARD + 1) for number in descriptors]
+            opened += lifted
         step = "fork"
-        pid, pidfd = _fork(recipe, (listener_fd, stdout_w, stderr_w, status_w))
+        pid, pidfd = _fork(recipe, lifted or descriptors)
     except OSError as error:
         _close_all(opened)
         raise SpawnError(step, _text(error)) from error
-    _close_all([status_w, stdout_w, stderr_w])
+    _close_all([status_w, stdout_w, stderr_w, *lifted])
     return Starting(pid, pidfd, status_r, stdout_r, stderr_r)
 
 
@@ -100,14 +109,14 @@ def abandon(starting: Starting) -> None:
     _close_all([starting.status_fd, starting.pidfd, starting.stdout_fd, starting.stderr_fd])
 
 
-def _fork(recipe: Recipe, descriptors: tuple[int, int, int, int]) -> tuple[int, int]:
-    handled = dispositions.changed()
+def _fork(recipe: Recipe, descriptors: Sequence[int]) -> tuple[int, int]:
+    steps = list(_steps(recipe, descriptors))
     # Blocked until the child has reset their dispositions: a handler of ours must not run in it.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, dispositions.CHANGEABLE)
     try:
         pid = os.fork()
         if pid == 0:
-            _be_child(recipe, descriptors, handled)
+            _be_child(steps, descriptors[3])
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
@@ -118,100 +127,85 @@ def _fork(recipe: Recipe, descriptors: tuple[int, int, int, int]) -> tuple[int, 
         raise
 
 
-# ── in the child ─────────────────────────────────────────────────────────────────────────────────────────────────
+def _be_child(steps: Sequence[_Step], status_fd: int) -> NoReturn:
+    """Set up and exec; whatever happens, never return into the keeper's code.
 
-
-def _be_child(recipe: Recipe, descriptors: tuple[int, int, int, int], handled: list[int]) -> NoReturn:
-    """Set up and exec; whatever happens, never return into the keeper's code."""
-    step = _Step(descriptors[3])
+    To look at an object is to write to it (its references are counted), and each page that is written is copied first,
+    which was half of what a spawn costs.  So all is prepared before the fork, and as little as can be is touched here.
+    """
+    name = ""
     try:
-        _place_descriptors(descriptors, step)
-        _reset_signals(handled, step)
-        _set_resources(recipe, step)
-        _become(recipe, step)
-        if recipe.no_new_privs:
-            step.name = "no_new_privs"
-            pidfds.forbid_new_privileges()
-        step.name = f"exec {recipe.program}"
-        os.execve(recipe.program, recipe.arguments, recipe.environment)  # noqa: S606  no shell is meant
+        for name, call, arguments in steps:  # noqa: B007  used below
+            call(*arguments)
     except BaseException as error:  # noqa: BLE001  the child must end here, and say why
-        step.report(error)
+        os.write(status_fd, f"{name}\0{_text(error)}".encode(errors="replace")[:_MAX_STATUS])
     finally:
         os._exit(127)
 
 
-class _Step:
-    """What the child is doing, for its last message."""
-
-    def __init__(self, status_fd: int) -> None:
-        self.name = "setsid"
-        self.status_fd = status_fd
-
-    def report(self, error: BaseException) -> None:
-        os.write(self.status_fd, f"{self.name}\0{_text(error)}".encode(errors="replace")[:_MAX_STATUS])
+# ── what the child does, in this order ───────────────────────────────────────────────────────────────────────────
 
 
-def _place_descriptors(descriptors: tuple[int, int, int, int], step: _Step) -> None:
-    os.setsid()
-    step.name = "descriptors"
-    if min(descriptors) <= _STATUS:  # one would be overwritten by another
-        lifted = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _STATUS + 1) for number in descriptors]
-    else:
-        lifted = list(descriptors)
-    for target, number in enumerate(lifted[:3]):
-        os.dup2(number, target)
-    os.dup2(lifted[3], _STATUS, inheritable=False)
-    step.status_fd = _STATUS
-    os.closerange(_STATUS + 1, _LAST_DESCRIPTOR)
+def _steps(recipe: Recipe, descriptors: Sequence[int]) -> Iterator[_Step]:
+    """Yield everything; *descriptors* are above 2: the child's fds 0 to 2 to be, and the status pipe."""
+    yield "setsid", os.setsid, ()
+    for target, number in enumerate(descriptors[:3]):
+        yield "descriptors", os.dup2, (number, target)
+    yield "descriptors", os.closerange, (3, descriptors[3])
+    yield "descriptors", os.closerange, (descriptors[3] + 1, _LAST_DESCRIPTOR)
+    changed = dispositions.changed()
+    yield "signals", dispositions.reset, ([number for number in changed if number != signal.SIGPIPE],)
+    if signal.SIGPIPE not in changed or signal.getsignal(signal.SIGPIPE) is not signal.SIG_IGN:
+        yield "signals", signal.signal, (signal.SIGPIPE, signal.SIG_IGN)  # as mod_fastcgi promises its applications
+    yield from _resources(recipe)
+    yield from _rights(recipe)
+    yield f"exec {recipe.program}", os.execve, (recipe.program, recipe.arguments, recipe.environment)
 
 
-def _reset_signals(handled: list[int], step: _Step) -> None:
-    step.name = "signals"
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as mod_fastcgi promises its applications
-    dispositions.reset(number for number in handled if number != signal.SIGPIPE)
-
-
-def _set_resources(recipe: Recipe, step: _Step) -> None:
-    step.name = f"oom_score_adj {recipe.oom_score_adjust}"
-    try:
-        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-        os.write(descriptor, b"%d" % recipe.oom_score_adjust)
-        os.close(descriptor)
-    except OSError:
-        if recipe.oom_score_adjust:  # 0 asks for nothing in particular: what was inherited may stay
-            raise
-    step.name = "umask"
-    os.umask(recipe.umask)
-    step.name = f"setpriority {recipe.priority}"
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, recipe.priority)
-    except OSError:
-        if recipe.priority:
-            raise
+def _resources(recipe: Recipe) -> Iterator[_Step]:
+    """Yield what differs from the keeper's own; 0 asks for nothing in particular: what is inherited may stay then."""
+    if recipe.oom_score_adjust != procfs.oom_score_adjust():
+        yield f"oom_score_adj {recipe.oom_score_adjust}", _adjust_oom_score, (recipe.oom_score_adjust,)
+    yield "umask", os.umask, (recipe.umask,)
+    if recipe.priority != os.getpriority(os.PRIO_PROCESS, 0):
+        yield f"setpriority {recipe.priority}", _set_priority, (recipe.priority,)
     for limit in recipe.limits:
-        step.name = f"setrlimit {limit.name}"
-        resource.setrlimit(limit.resource, (limit.soft, limit.hard))
+        yield f"setrlimit {limit.name}", resource.setrlimit, (limit.resource, (limit.soft, limit.hard))
 
 
-def _become(recipe: Recipe, step: _Step) -> None:
-    if recipe.chroot is not None:
-        step.name = f"chroot {recipe.chroot}"
-        os.chroot(recipe.chroot)
-        os.chdir("/")
-    if recipe.directory_first:
-        step.name = f"chdir {recipe.directory}"
-        os.chdir(recipe.directory)
+def _adjust_oom_score(value: int) -> None:
+    try:
+        procfs.adjust_oom_score(value)
+    except OSError:
+        if value:
+            raise
+
+
+def _set_priority(value: int) -> None:
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, value)
+    except OSError:
+        if value:
+            raise
+
+
+def _rights(recipe: Recipe) -> Iterator[_Step]:
+    """Yield the steps to the instance's place and ids; only what comes before setuid has the keeper's rights."""
+    enter = f"chdir {recipe.directory}", os.chdir, (recipe.directory,)
     become = recipe.become
+    if recipe.chroot is not None:
+        yield f"chroot {recipe.chroot}", os.chroot, (recipe.chroot,)
+        yield f"chroot {recipe.chroot}", os.chdir, ("/",)
+    if recipe.directory_first:
+        yield enter
     if os.geteuid() == 0:
-        step.name = f"setgroups of {become.user}"
-        os.setgroups(become.groups)
-    step.name = f"setgid {become.group}"
-    os.setresgid(become.gid, become.gid, become.gid)
-    step.name = f"setuid {become.user}"
-    os.setresuid(become.uid, become.uid, become.uid)
+        yield f"setgroups of {become.user}", os.setgroups, (become.groups,)
+    yield f"setgid {become.group}", os.setresgid, (become.gid, become.gid, become.gid)
+    yield f"setuid {become.user}", os.setresuid, (become.uid, become.uid, become.uid)
     if not recipe.directory_first:
-        step.name = f"chdir {recipe.directory}"
-        os.chdir(recipe.directory)
+        yield enter
+    if recipe.no_new_privs:
+        yield "no_new_privs", pidfds.forbid_new_privileges, ()
 
 
 def _text(error: BaseException) -> str:

@@ -6,6 +6,7 @@ change them; some parents, such as GNU make, leave them ignored all the same.  T
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` makes enums of all it takes: 80 pages more to copy in a child
 import ctypes
 import os
 import signal
@@ -14,13 +15,16 @@ from typing import Final
 
 from fcgipm.linux import procfs
 
-_CHANGEABLE: Final = signal.valid_signals()
+CHANGEABLE: Final = tuple(map(int, signal.valid_signals()))
+"""All signals that the C library lets us change."""
 _SYS_RT_SIGACTION: Final[Mapping[str, int]] = {
     "x86_64": 13, "aarch64": 134, "riscv64": 134, "loongarch64": 134, "ppc64le": 173, "s390x": 174, "i686": 174,
     "armv7l": 174,
 }  # fmt: skip
 _MASK_BYTES: Final = 8
 """Of the kernel's own signal set."""
+
+_DEFAULT: Final = int(signal.SIG_DFL)
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -35,11 +39,11 @@ def changed() -> list[int]:
 def reset(numbers: Iterable[int]) -> None:
     """Give the signals *numbers* their default dispositions, and block none; raise OSError where that is refused."""
     for number in numbers:
-        if number in _CHANGEABLE:
-            signal.signal(number, signal.SIG_DFL)
+        if number in CHANGEABLE:
+            _signal.signal(number, _DEFAULT)
         else:
             _reset_by_call(number)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _reset_by_call(number: int) -> None:

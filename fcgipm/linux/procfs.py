@@ -48,12 +48,25 @@ def read(path: str) -> bytes:
 
 def status_bits(*names: bytes) -> int:
     """Return the signal masks *names* (``SigIgn``) of this process, or-ed together: bit 0 is signal 1."""
-    bits = 0
-    for line in read("/proc/self/status").split(b"\n"):
-        name, _, value = line.partition(b":")
-        if name in names:
-            bits |= int(value, 16)
+    text, bits = read("/proc/self/status"), 0
+    for name in names:
+        begin = text.index(b"\n%s:" % name) + len(name) + 2
+        bits |= int(text[begin : text.index(b"\n", begin)], 16)
     return bits
+
+
+def oom_score_adjust() -> int:
+    """Return how much more (or less) likely this process is to be killed when memory is short."""
+    return int(read("/proc/self/oom_score_adj"))
+
+
+def adjust_oom_score(value: int) -> None:
+    """Set what `oom_score_adjust` returns; less than before takes the right to do so."""
+    descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, b"%d" % value)
+    finally:
+        os.close(descriptor)
 
 
 def owner(pid: int) -> tuple[int, int]:
