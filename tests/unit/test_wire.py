@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -129,6 +130,24 @@ def test_pieces_without_end_are_bounded(pair: Pair) -> None:
     pair.raw_manager.send(b"+" + b"x" * wire.PIECE)
     with pytest.raises(wire.WireError, match="longer than"):
         list(pair.keeper.receive())
+
+
+def test_nothing_is_left_of_a_message_whose_descriptors_cannot_be_copied(pair: Pair) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    open_before = os.listdir("/proc/self/fd")
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, before[1]))  # room for one copy
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            pair.keeper.send(wire.Handed(what="x" * 2 * wire.PIECE), [0, 0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert os.listdir("/proc/self/fd") == open_before
+    assert pair.keeper.backlog == 0
+    pair.keeper.send(wire.Begun())
+    assert [message for message, _ in pair.manager.receive()] == [wire.Begun()]
 
 
 def _send_often(pair: Pair, report: Report) -> None:
