@@ -15,6 +15,7 @@ from fcgipm.config.problems import ConfigError
 from fcgipm.config.schema import Application, Change
 from fcgipm.counting import counted
 from fcgipm.keeper.context import Context
+from fcgipm.keeper.dispatch import described
 from fcgipm.keeper.handover import definitions_of
 from fcgipm.keeper.listener import Listener
 from fcgipm.keeper.listeners import Listeners
@@ -100,8 +101,11 @@ class Applier:
             return
         try:
             self._commit(plan)
-        finally:
-            self._report(request, plan)  # whatever happens in between: the configuration has changed
+        except Exception as error:  # noqa: BLE001  the configuration has changed, and the manager must know
+            text = f"{described(error)}; the new configuration holds, but not all of it was carried out"
+            self._context.say("error", text)
+            plan.warnings.append(text)
+        self._report(request, plan)
         memory.give_back()
 
     def _make_listeners(self, plan: _Plan) -> None:

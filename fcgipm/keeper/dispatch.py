@@ -165,7 +165,7 @@ class Dispatch:
 
     def _fail(self, whose: object, error: Exception) -> None:
         now = time.monotonic_ns()
-        text = _described(error)
+        text = described(error)
         last = self._troubles.get(whose)
         if last is not None and not last.fits(now):
             last = None
@@ -179,7 +179,7 @@ class Dispatch:
             self._log.log("error", f"{text}; next try in {pause / SECOND:g} s, then less and less often")
 
 
-def _described(error: Exception) -> str:
+def described(error: Exception) -> str:
     """Return where *error* comes from and what it is; an error of the system is no mistake of ours."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
