@@ -21,12 +21,14 @@ def traffic(state: State) -> dict[str, Traffic]:
             queues, busy = diag.queues(facts), diag.busy(facts)
     except OSError:
         return {}
-    return {name: _sum(name, facts, queues, busy) for name in state.applications}
+    own: dict[str, list[Endpoint]] = {}
+    for endpoint, fact in facts.items():
+        own.setdefault(fact.app, []).append(endpoint)
+    return {name: _sum(own.get(name, []), facts, queues, busy) for name in state.applications}
 
 
-def _sum(app: str, facts: _Facts, queues: Mapping[Endpoint, Queue], busy: Mapping[Endpoint, int]) -> Traffic:
-    """Return the queue of *app*'s public listener, and the connections of all its generations."""
-    own = [endpoint for endpoint, fact in facts.items() if fact.app == app]
+def _sum(own: list[Endpoint], facts: _Facts, queues: Mapping[Endpoint, Queue], busy: Mapping[Endpoint, int]) -> Traffic:
+    """Return the queue of the public one of an application's *own* listeners, and the connections of all of them."""
     public = max(own, key=lambda endpoint: (facts[endpoint].published, facts[endpoint].generation), default=None)
     queue = queues.get(public) if public is not None else None
     return Traffic(
