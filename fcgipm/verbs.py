@@ -120,7 +120,7 @@ VERBS: Final = {
         ),
         Verb(
             name="snippet", summary="print configuration for a web server", method="GET", access=Access.READ,
-            apps=Apps.OPTIONAL, first=Argument(name="server", metavar="SERVER", summary="nginx or lighttpd"),
+            apps=Apps.OPTIONAL, first=Argument(name="server", metavar="SERVER", summary="nginx, lighttpd or apache"),
             choices=(Choice(name="context", values=("http", "server"), summary="only what belongs there (nginx)"),),
         ),
         Verb(name="metrics", summary="print the metrics", method="GET", access=Access.READ),

@@ -55,7 +55,7 @@ _fcgipmctl() {
             ;;
         snippet)
             [[ $current == -* ]] && words="--context"
-            ((position == 0)) && words="$words nginx lighttpd"
+            ((position == 0)) && words="$words nginx lighttpd apache"
             [[ $current != -* ]] && ((position >= 1)) && words="$words $(_fcgipmctl_apps "${daemon[@]}")"
             ;;
     esac

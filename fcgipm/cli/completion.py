@@ -9,7 +9,7 @@ from typing import Final
 from fcgipm.verbs import VERBS, Apps, Verb
 
 _SHARED: Final = "-s --socket --json --timeout --no-wait -h --help"
-_FIRST: Final = {"snippet": "nginx lighttpd"}
+_FIRST: Final = {"snippet": "nginx lighttpd apache"}
 _LAST: Final = {"scale": "auto"}
 
 _HEAD: Final = """\

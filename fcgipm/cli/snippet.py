@@ -9,10 +9,10 @@ from fcgipm.cli.client import ClientError
 from fcgipm.codec import CodecError, from_json
 from fcgipm.config.schema import Application, External
 from fcgipm.verbs import ExitCode
-from fcgipm.webserver import lighttpd, nginx
+from fcgipm.webserver import apache, lighttpd, nginx
 from fcgipm.webserver.target import SnippetError
 
-SERVERS: Final = ("nginx", "lighttpd")
+SERVERS: Final = ("nginx", "lighttpd", "apache")
 
 
 def render(definitions: Mapping[str, Any], server: str, names: Sequence[str], context: str | None) -> str:
@@ -21,13 +21,15 @@ def render(definitions: Mapping[str, Any], server: str, names: Sequence[str], co
     *definitions* is the answer of ``/v1/definitions``.  *context* is ``http``, ``server``, or None for both.
     """
     if server not in SERVERS:
-        raise ClientError(f"no snippet for {server!r}: known are {' and '.join(SERVERS)}", ExitCode.USAGE)
+        raise ClientError(f"no snippet for {server!r}: known are {', '.join(SERVERS)}", ExitCode.USAGE)
     if context is not None and server != "nginx":
         raise ClientError(f"--context is for nginx: {server} has one context", ExitCode.USAGE)
     applications = _named(_read(definitions), names)
     try:
         if server == "lighttpd":
             return lighttpd.snippet(applications)
+        if server == "apache":
+            return apache.snippet(applications)
         contexts = tuple(nginx.Context) if context is None else (nginx.Context(context),)
         return nginx.snippet(applications, contexts)
     except SnippetError as error:

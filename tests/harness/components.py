@@ -37,6 +37,7 @@ def _c_library() -> str | None:
 
 COMPONENTS: Mapping[str, tuple[Callable[[], str | None], str]] = MappingProxyType(
     {
+        "apache": (_program("apache2"), "apache2"),
         "nginx": (_program("nginx"), "nginx-light"),
         "lighttpd": (_program("lighttpd"), "lighttpd"),
         "php-cgi": (_program("php-cgi"), "php-cgi"),

@@ -22,7 +22,7 @@ def www(place: Path) -> Path:
 def server(place: Path, www: Path) -> Iterator[Callable[..., WebServer]]:
     """Give a function (kind, daemon, *apps, include="") that starts a web server; it is ended afterwards.
 
-    *include* is the line that includes the snippet, if it is not to be the usual one (lighttpd only).
+    *include* is the line that includes the snippet, if it is not to be the usual one (not for nginx).
     """
     started: list[WebServer] = []
 
@@ -39,6 +39,12 @@ def server(place: Path, www: Path) -> Iterator[Callable[..., WebServer]]:
 
 
 @pytest.fixture(params=SERVERS)
-def web(request: pytest.FixtureRequest, server: Callable[..., WebServer]) -> Callable[..., WebServer]:
+def kind(request: pytest.FixtureRequest) -> str:
+    """Give the kind of web server; each test that asks for it runs with each kind."""
+    return str(request.param)
+
+
+@pytest.fixture
+def web(kind: str, server: Callable[..., WebServer]) -> Callable[..., WebServer]:
     """Give a function (daemon, *apps) that starts a web server; each test runs with each kind."""
-    return lambda daemon, *apps: server(request.param, daemon, *apps)
+    return lambda daemon, *apps: server(kind, daemon, *apps)

@@ -1,4 +1,7 @@
-"""Real web servers before a daemon, each with its own generated configuration, listening on a Unix socket."""
+"""Real web servers before a daemon, each with its own generated configuration.
+
+They listen on a Unix socket; Apache, which cannot, on a port of the loopback.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import grp
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,12 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from harness.components import need
 from harness.daemon import Daemon
 from harness.leftovers import descendants, end_all
 from harness.waiting import ended, until
 
-SERVERS = ("nginx", "lighttpd")
+SERVERS = ("nginx", "lighttpd", "apache")
+APACHE_MODULES = Path("/usr/lib/apache2/modules")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +48,39 @@ class Answer:
 
 
 class Connection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
+    """HTTP to a Unix socket's path, or to a port of 127.0.0.1."""
 
-    def __init__(self, path: Path, timeout: float) -> None:
+    def __init__(self, address: Path | int, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
-        self._path = path
+        self._address = address
 
     def connect(self) -> None:
-        """Connect to the socket."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        """Connect to the server."""
+        self.sock = connected(self._address, timeout=self.timeout or 0)
+
+
+def connected(address: Path | int, *, timeout: float) -> socket.socket:
+    """Return a connection to a Unix socket's path, or to a port of 127.0.0.1."""
+    if isinstance(address, int):
+        return socket.create_connection(("127.0.0.1", address), timeout=timeout)
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        found.settimeout(timeout)
+        found.connect(str(address))
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
+def free_port(address: str) -> int:
+    """Return a TCP port that nobody has now, and that the kernel gives to nobody who does not ask for it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    for port in random.sample(range(10_000, 30_000), 100):
+        with socket.socket(family, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+            probe.bind((address, port))
+            return port
+    pytest.skip(f"this machine has no {address}")
 
 
 def _web_account() -> tuple[str, str] | None:
@@ -66,13 +94,13 @@ def _web_account() -> tuple[str, str] | None:
 
 
 class WebServer:
-    """One nginx or lighttpd; *directory* must be empty; *root* is its own document root."""
+    """One nginx, lighttpd or Apache; *directory* must be empty; *root* is its own document root."""
 
     def __init__(self, kind: str, directory: Path, root: Path) -> None:
         self.kind = kind
         self.directory = directory
         self.root = root
-        self.socket = directory / "web.sock"
+        self.address: Path | int = free_port("127.0.0.1") if kind == "apache" else directory / "web.sock"
         self.errors = directory / "error.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -81,6 +109,9 @@ class WebServer:
         program = need(self.kind)
         if self.kind == "nginx":
             command = self._nginx(program, daemon, apps)
+        elif self.kind == "apache":
+            include = include or f'Include "{self._snippet(daemon, "fcgipm.conf", "apache", *apps)}"'
+            command = self._apache(program, include)
         else:
             include = include or f'include "{self._snippet(daemon, "fcgipm.conf", "lighttpd", *apps)}"'
             command = self._lighttpd(program, include)
@@ -93,8 +124,9 @@ class WebServer:
         assert self._process is not None
         if self._process.poll() is not None:
             raise AssertionError(f"{self.kind} ended with status {self._process.returncode}:\n{self.log()}")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            return probe.connect_ex(str(self.socket)) == 0
+        with contextlib.suppress(OSError), connected(self.address, timeout=1):
+            return True
+        return False
 
     def log(self) -> str:
         """Return all it has written so far."""
@@ -121,7 +153,7 @@ class WebServer:
     @contextlib.contextmanager
     def open(self, path: str, *, timeout: float = 20) -> Iterator[http.client.HTTPResponse]:
         """Send a GET and give the answer as soon as its headers are there, to be read piece by piece."""
-        with contextlib.closing(Connection(self.socket, timeout)) as connection:
+        with contextlib.closing(Connection(self.address, timeout)) as connection:
             connection.request("GET", path)
             with connection.getresponse() as response:
                 yield response
@@ -136,7 +168,7 @@ class WebServer:
         timeout: float = 20,
     ) -> Answer:
         """Send one request and return the whole answer."""
-        connection = Connection(self.socket, timeout)
+        connection = Connection(self.address, timeout)
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
@@ -173,7 +205,7 @@ class WebServer:
             + f"daemon off;\nworker_processes 1;\npid {self.directory}/nginx.pid;\nerror_log {self.errors} info;\n"
             + "events { worker_connections 64; }\n"
             + f"http {{\n  access_log off;\n  default_type text/plain;\n{places}  include {http_part};\n"
-            + f"  server {{\n    listen unix:{self.socket};\n    root {self.root};\n"
+            + f"  server {{\n    listen unix:{self.address};\n    root {self.root};\n"
             + f"    include {server_part};\n  }}\n}}\n"
         )
         return [program, "-e", str(self.errors), "-c", str(file)]
@@ -187,8 +219,29 @@ class WebServer:
         names = f'server.username = "{account[0]}"\nserver.groupname = "{account[1]}"\n' if account else ""
         file.write_text(
             (names if account and account[0] != "root" else "")
-            + f'server.bind = "{self.socket}"\nserver.document-root = "{self.root}"\n'
+            + f'server.bind = "{self.address}"\nserver.document-root = "{self.root}"\n'
             + f'server.upload-dirs = ( "{uploads}" )\n'
             + f'mimetype.assign = ( "" => "text/plain" )\n{include}\n'
         )
         return [program, "-D", "-f", str(file)]
+
+    def _apache(self, program: str, include: str) -> list[str]:
+        account = _web_account()
+        file = self.directory / "apache.conf"
+        modules = ("mpm_event", "authn_core", "authz_core", "authz_user", "alias", "dir", "env", "mime", "rewrite")
+        added = ("proxy", "proxy_fcgi", "slotmem_shm", "proxy_balancer", "lbmethod_byrequests", "proxy_hcheck")
+        loads = "".join(
+            f"LoadModule {name}_module {APACHE_MODULES}/mod_{name}.so\n" for name in (*modules, *added, "authnz_fcgi")
+        )
+        file.write_text(
+            f'ServerRoot "{self.directory}"\nServerName localhost\nDefaultRuntimeDir "{self.directory}"\n'
+            f"Listen 127.0.0.1:{self.address}\nPidFile apache.pid\nErrorLog error.log\nLogLevel info\n"
+            + loads
+            + (f"User {account[0]}\nGroup {account[1]}\n" if account else "")
+            + "StartServers 1\nThreadsPerChild 16\nMaxRequestWorkers 16\nMinSpareThreads 1\nMaxSpareThreads 16\n"
+            + "TypesConfig /dev/null\nForceType text/plain\nAcceptFilter http none\n"
+            + "<Directory />\n  AllowOverride None\n  Require all denied\n</Directory>\n"
+            + f'DocumentRoot "{self.root}"\n<Directory "{self.root}">\n  Require all granted\n</Directory>\n'
+            + f"{include}\n"
+        )
+        return [program, "-D", "FOREGROUND", "-f", str(file)]

@@ -9,7 +9,7 @@ import pytest
 from harness.components import need
 from harness.daemon import Daemon
 from integration.web.applications import app, demo
-from integration.web.servers import WebServer
+from integration.web.servers import WebServer, free_port
 
 Starter = Callable[..., Daemon]
 Web = Callable[..., WebServer]
@@ -17,16 +17,23 @@ Web = Callable[..., WebServer]
 ALLOW = {"X-Allow": "yes"}
 
 
-def guard(www: Path, uri: str) -> str:
-    """Return the table of an authorizer."""
-    return demo("guard", f'uri = ["{uri}"]', 'role = "authorizer"', f'docroot = "{www}"')
+Guard = Callable[..., str]
 
 
-def test_files_are_shown_to_whom_the_authorizer_lets_pass(start_daemon: Starter, web: Web, www: Path) -> None:
+@pytest.fixture
+def guard(kind: str, www: Path) -> Guard:
+    """Give a function (uri) that returns the table of an authorizer; Apache reaches them over TCP only."""
+    port = (f"port = {free_port('127.0.0.1')}",) if kind == "apache" else ()
+    return lambda uri: demo("guard", f'uri = ["{uri}"]', 'role = "authorizer"', f'docroot = "{www}"', *port)
+
+
+def test_files_are_shown_to_whom_the_authorizer_lets_pass(
+    start_daemon: Starter, web: Web, guard: Guard, www: Path
+) -> None:
     (www / "in").mkdir()
     (www / "in" / "secret.txt").write_text("secret")
     (www / "open.txt").write_text("open")
-    site = web(start_daemon(guard(www, "/in/")))
+    site = web(start_daemon(guard("/in/")))
 
     assert site.get("/in/secret.txt").status == 403
     assert site.page("/in/secret.txt?allow=yes").text == "secret"
@@ -35,8 +42,8 @@ def test_files_are_shown_to_whom_the_authorizer_lets_pass(start_daemon: Starter,
 
 
 @pytest.mark.parametrize("uri", ["/demo/env", "/demo/"])
-def test_an_application_below_it_is_guarded(start_daemon: Starter, web: Web, www: Path, uri: str) -> None:
-    site = web(start_daemon(guard(www, uri) + demo()))
+def test_an_application_below_it_is_guarded(start_daemon: Starter, web: Web, guard: Guard, www: Path, uri: str) -> None:
+    site = web(start_daemon(guard(uri) + demo()))
 
     assert site.get("/demo/env").status == 403
     assert site.get("/demo/env/more").status == 403
@@ -46,20 +53,22 @@ def test_an_application_below_it_is_guarded(start_daemon: Starter, web: Web, www
         assert site.page("/demo/ping").text == "pong\n"
 
 
-def test_a_body_reaches_the_application_behind_the_authorizer(start_daemon: Starter, web: Web, www: Path) -> None:
-    site = web(start_daemon(guard(www, "/demo/") + demo()))
+def test_a_body_reaches_the_application_behind_the_authorizer(
+    start_daemon: Starter, web: Web, guard: Guard, www: Path
+) -> None:
+    site = web(start_daemon(guard("/demo/") + demo()))
 
     assert site.get("/demo/echo", method="POST", body=b"hello").status == 403
     assert site.page("/demo/echo", method="POST", body=b"hello", headers=ALLOW).body == b"hello"
 
 
 @pytest.mark.needs("php-cgi")
-def test_scripts_in_a_guarded_place_are_guarded(start_daemon: Starter, web: Web, www: Path) -> None:
+def test_scripts_in_a_guarded_place_are_guarded(start_daemon: Starter, web: Web, guard: Guard, www: Path) -> None:
     (www / "in").mkdir()
     for name in ("in/a.php", "b.php"):
         (www / name).write_text("<?php echo 'ran';")
     php = app("php", [need("php-cgi")], 'uri = [".php"]', f'document-root = "{www}"')
-    site = web(start_daemon(guard(www, "/in/") + php))
+    site = web(start_daemon(guard("/in/") + php))
 
     assert site.get("/in/a.php").status == 403
     assert site.page("/in/a.php", headers=ALLOW).text == "ran"
@@ -67,9 +76,11 @@ def test_scripts_in_a_guarded_place_are_guarded(start_daemon: Starter, web: Web,
 
 
 @pytest.mark.parametrize("path", ["/a.pdf", "/a.pdf/more", "/demo/a.pdf", "/demo/a.pdf/x"])
-def test_an_extension_may_be_guarded_wherever_it_is(start_daemon: Starter, web: Web, www: Path, path: str) -> None:
+def test_an_extension_may_be_guarded_wherever_it_is(
+    start_daemon: Starter, web: Web, guard: Guard, www: Path, path: str
+) -> None:
     (www / "a.pdf").write_text("pages")
-    site = web(start_daemon(guard(www, ".pdf") + demo("demo", 'uri = ["/demo/"]')))
+    site = web(start_daemon(guard(".pdf") + demo("demo", 'uri = ["/demo/"]')))
 
     assert site.get(path).status in (403, 404)
     assert "pages" not in site.get(path).text
@@ -79,8 +90,8 @@ def test_an_extension_may_be_guarded_wherever_it_is(start_daemon: Starter, web: 
 
 
 def test_the_place_where_nginx_asks_is_not_open_to_visitors(
-    start_daemon: Starter, server: Callable[..., WebServer], www: Path
+    start_daemon: Starter, server: Callable[..., WebServer]
 ) -> None:
-    site = server("nginx", start_daemon(guard(www, "/in/")))
+    site = server("nginx", start_daemon(demo("guard", 'uri = ["/in/"]', 'role = "authorizer"')))
 
     assert site.get("/.fcgipm-authorizer/guard?allow=yes").status == 404

@@ -51,7 +51,7 @@ def test_the_file_is_made_from_the_table_of_verbs() -> None:
         ("fcgipmctl logs blog ", []),
         ("fcgipmctl scale b", ["blog"]),
         ("fcgipmctl scale blog ", ["auto"]),
-        ("fcgipmctl snippet ", ["nginx", "lighttpd"]),
+        ("fcgipmctl snippet ", ["nginx", "lighttpd", "apache"]),
         ("fcgipmctl snippet nginx b", ["blog"]),
         ("fcgipmctl snippet nginx --context ", ["http", "server"]),
         ("fcgipmctl --timeout 5 request ", ["blog", "shop"]),
