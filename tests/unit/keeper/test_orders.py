@@ -1,0 +1,83 @@
+"""Whatever goes wrong in an order, the manager gets an answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fcgipm import wire
+from fcgipm.config.identity import own_identity
+from fcgipm.keeper.book import Book
+from fcgipm.keeper.context import Context
+from fcgipm.keeper.dispatch import Dispatch
+from fcgipm.keeper.orders import Orders
+from fcgipm.keeper.progress import Progress
+from fcgipm.keeper.starting import Starting
+from fcgipm.linux.sock_diag import Diag
+from fcgipm.log import FileSink, Logger, open_file
+
+SPAWN = wire.Spawn(instance=1, app="one", generation=1)
+PUBLISH = wire.Publish(app="one", generation=1)
+
+
+class Broken:
+    """Any part of the keeper; all that is asked of it raises *error*."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*_: object) -> Any:
+            raise self.error
+
+        return call
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Iterator[Context]:
+    log = Logger(FileSink(open_file(str(tmp_path / "log"))))
+    config = SimpleNamespace(applications={"one": SimpleNamespace(name="one")})
+    loaded: Any = SimpleNamespace(manager=own_identity(os.geteuid()), config=config)
+    dispatch = Dispatch(log)
+    with Diag() as diag:
+        yield Context(dispatch, log, loaded, diag, (1024, 4096))
+    dispatch.close()
+    log.sink.close()
+
+
+@pytest.mark.parametrize("error", [OSError(12, "Cannot allocate memory"), ZeroDivisionError("ours")], ids=str)
+@pytest.mark.parametrize(
+    "order", [SPAWN, PUBLISH, wire.Publish(app="one", generation=0), wire.Apply(request=3)], ids=str
+)
+def test_a_failure_is_an_answer(context: Context, order: wire.Order, error: Exception) -> None:
+    heard: list[wire.Report] = []
+    reporter: Any = SimpleNamespace(report=lambda message, _descriptors=(): heard.append(message))
+    context.reporter = reporter
+    broken: Any = Broken(error)
+    book, progress = Book(), Progress((), lambda _outcome: None, str)
+    starting = Starting(context, book, listeners=broken, outputs=broken, strays=broken, progress=progress)
+    orders = Orders(
+        context, book, listeners=broken, starting=starting, outputs=broken, progress=progress, actions=broken
+    )
+    if isinstance(error, OSError):
+        orders.obey(order)
+    else:
+        with pytest.raises(ZeroDivisionError):  # and the loop says where
+            orders.obey(order)
+
+    (report,) = heard
+    match report:
+        case wire.SpawnFailed():
+            assert report.instance == 1
+            assert str(error.args[-1]) in report.error
+        case wire.PublishFailed():
+            assert str(error.args[-1]) in report.error
+        case wire.Applied():
+            assert str(error.args[-1]) in report.problems[0]
+        case _:
+            pytest.fail(f"no answer: {report}")
