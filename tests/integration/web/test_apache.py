@@ -211,12 +211,16 @@ def test_files_of_another_machine_are_asked_for_unseen(start_daemon: Starter, ap
     with socket.create_server(("127.0.0.1", 0)) as listener, foreign(listener):
         port = listener.getsockname()[1]
         far = f'[external.far]\nhost = "127.0.0.1:{port}"\nuri = [".demo"]\ndocument-root = "/far"\n'
-        site = apache(start_daemon(far + demo("near", 'uri = ["/near/"]'), wait="answering"))
+        far += 'pass-header = ["X_Token"]\n'
+        site = apache(start_daemon(far + demo("near", 'uri = ["/near/", "/near.demo"]'), wait="answering"))
 
         seen = told(site.page("/some/where/a.demo/env"))
         assert (seen["SCRIPT_NAME"], seen["PATH_INFO"]) == ("/some/where/a.demo", "/env")
         assert (seen["SCRIPT_FILENAME"], seen["DOCUMENT_ROOT"]) == ("/far/some/where/a.demo", "/far")
         assert site.get("/near/a.demo/env").text == "no such page: /a.demo/env\n"
+        assert told(site.page("/a.demo/env", headers={"X_Token": "t"}))["HTTP_X_TOKEN"] == "t"
+        seen = told(site.page("/near.demo/env", headers={"X_Token": "t"}))
+        assert (seen["SCRIPT_NAME"], "HTTP_X_TOKEN" in seen) == ("/near.demo", False)
 
 
 # ── bodies, connections, failures ────────────────────────────────────────────────────────────────────────────────────
@@ -232,6 +236,8 @@ def test_a_large_body_comes_back_also_in_chunks(start_daemon: Starter, apache: A
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", site.address, timeout=60)) as connection:
         connection.request("POST", "/demo/echo", pieces, encode_chunked=True)
         assert connection.getresponse().read() == body
+        connection.request("POST", "/demo/env", iter((b"x" * 70_000, b"y")), encode_chunked=True)
+        assert json.loads(connection.getresponse().read())["request"]["CONTENT_LENGTH"] == "70001"
 
 
 def test_no_connection_is_kept(start_daemon: Starter, apache: Apache) -> None:
