@@ -119,8 +119,6 @@ class Supervisor:
         if self._ending:
             return
         now = time.monotonic_ns()
-        if self._born and now - self._born >= _LONG_LIFE:
-            self._restarts = 0
         pause = _PAUSES[min(self._restarts, len(_PAUSES) - 1)]
         self._restarts += 1
         self._next_start = now + pause
@@ -260,6 +258,9 @@ class Supervisor:
         os.close(child.stderr)
         os.close(child.pidfd)
         self._child = self._kill_at = None
+        # Here and nowhere else: a launch that fails is no long life, whenever the last birth was.
+        if time.monotonic_ns() - self._born >= _LONG_LIFE:
+            self._restarts = 0
         how = f"exit status {end.code}" if end.signal is None else f"signal {end.signal}"
         said = f" ({self._last_line})" if self._last_line else ""
         self._plan_next(f"the manager (pid {pid}) has ended: {how}{said}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,6 +83,39 @@ def test_pauses_grow_to_30_s_and_the_first_restart_is_at_once(supervisor: Superv
         pauses.append(round((due - (before - PATIENCE)) / SECOND))
 
     assert pauses == [0, 1, 2, 4, 8, 16, 30, 30]
+
+
+def test_pauses_grow_while_managers_cannot_be_started_however_long_ago_the_last_birth_was(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    supervisor.start()
+    supervisor._born -= 61 * SECOND
+    bury(supervisor)  # it has lived long: the next one is started at once
+    supervisor._argv = ["/nonexistent"]
+
+    pauses = []
+    for _ in range(8):
+        before = time.monotonic_ns()
+        supervisor.start()
+        due = supervisor.deadline()
+        assert due is not None
+        pauses.append((due - before) // SECOND)
+
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert (tmp_path / "log").read_text().count("cannot be started") == len(pauses)
+
+
+def test_a_long_life_makes_the_next_start_immediate_again(supervisor: Supervisor) -> None:
+    for _ in range(3):
+        supervisor.start()
+        bury(supervisor)
+    supervisor.start()
+    supervisor._born -= 61 * SECOND
+    bury(supervisor)
+
+    due = supervisor.deadline()
+    assert due is not None
+    assert due <= time.monotonic_ns()
 
 
 def test_a_manager_that_reads_nothing_is_given_up_when_the_backlog_is_full(supervisor: Supervisor) -> None:
