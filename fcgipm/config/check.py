@@ -13,7 +13,7 @@ from fcgipm.config.identity import NOBODY, manager_identity, resolve_group, reso
 from fcgipm.config.problems import Report, Where
 from fcgipm.config.resolve import Drafts
 from fcgipm.config.schema import Daemon
-from fcgipm.linux.paths import why_not_written
+from fcgipm.linux.paths import why_no_file, why_not_written
 
 
 def check_system(drafts: Drafts, daemon: Daemon, euid: int, report: Report) -> None:
@@ -118,6 +118,8 @@ def _check_files(drafts: Drafts, daemon: Daemon, euid: int, report: Report) -> N
             report.problem(draft.at(name), f"{path}: is a directory")
         elif not os.path.isdir(directory):
             report.problem(draft.at(name), f"{path}: there is no directory {directory}")
+        elif name != "metrics_listen" and (why := why_no_file(path)):
+            report.problem(draft.at(name), f"{path}: {why}")
         elif euid == os.geteuid() and not _is_writable(path, directory):
             report.problem(draft.at(name), f"{path}: uid {euid} may not write there")
         elif euid == 0 and name != "metrics_listen" and os.path.exists(path) and (why := why_not_written(path)):

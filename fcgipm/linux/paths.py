@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Container
@@ -9,6 +10,12 @@ from typing import Final
 
 _LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_LINKS: Final = 40
+_KINDS: Final = {
+    stat.S_IFIFO: "a pipe (fifo)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFDIR: "a directory",
+}
 
 
 class UntrustedError(OSError):
@@ -90,11 +97,24 @@ def may_others_write(status: os.stat_result) -> bool:
 
 
 def open_to_write(path: str, flags: int, mode: int) -> int:
-    """Open *path* for writing with *flags*, made with *mode* if missing; raise OSError.
+    """Open *path* for writing with *flags*, made with *mode* if missing; raise OSError, but never wait.
 
-    Root does not write where somebody else's link leads, neither a symbolic nor a hard one.
+    It must be a file or a character device: a fifo makes who opens it wait for a reader, and may have none later.  Root
+    does not write where somebody else's link leads, neither a symbolic nor a hard one.
     """
-    flags |= os.O_CLOEXEC | os.O_NOCTTY
+    if why := why_no_file(path):
+        raise OSError(errno.EINVAL, why)
+    descriptor = _open_at_once(path, flags | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK, mode)
+    try:
+        _demand_file(os.fstat(descriptor))  # it may be another by now
+        os.set_blocking(descriptor, True)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _open_at_once(path: str, flags: int, mode: int) -> int:
     if os.geteuid() != 0:
         return os.open(path, flags | os.O_CREAT, mode)
     if not os.path.lexists(path):
@@ -112,6 +132,17 @@ def open_to_write(path: str, flags: int, mode: int) -> int:
     return descriptor
 
 
+def why_no_file(path: str) -> str | None:
+    """Return why what exists at *path* is nothing to write a log or the like to, None if it is, or does not exist."""
+    try:
+        _demand_file(os.stat(path))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error.strerror
+    return None
+
+
 def why_not_written(path: str) -> str | None:
     """Return why root must not write to the existing file *path*, None if nothing speaks against it."""
     try:
@@ -121,9 +152,15 @@ def why_not_written(path: str) -> str | None:
     return None
 
 
+def _demand_file(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISCHR(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise OSError(errno.EINVAL, f"it is {kind}; allowed: a file or a character device")
+
+
 def _demand_only_name(path: str, opened: os.stat_result) -> None:
     if not stat.S_ISREG(opened.st_mode):
-        return  # a terminal, a pipe, /dev/null
+        return  # a terminal, /dev/null
     if opened.st_nlink > 1:
         raise UntrustedError(f"it has {opened.st_nlink} names (hard links), one of which may be somebody else's")
     found = open_path(path)

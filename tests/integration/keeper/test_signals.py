@@ -114,3 +114,19 @@ def test_a_second_term_kills_everything_at_once(rig: Start) -> None:
 def all_four(leader: int) -> list[procfs.Stat]:
     found = session.members(leader)
     return found if len(found) == 4 else []
+
+
+def test_a_fifo_in_the_logs_place_is_refused_and_the_old_file_kept(rig: Start, place: Path) -> None:
+    log = place / "own"
+    keeper = rig(ONE, daemon=f'log = "{log}"')
+    puppet = keeper.puppet()
+    log.rename(place / "old")
+    os.mkfifo(log)
+    os.kill(keeper.pid, signal.SIGUSR1)
+    puppet.expect(wire.Signalled)
+
+    text = f"cannot open {log} again: it is a pipe (fifo); allowed: a file or a character device; writing to the old"
+    assert text in (place / "old").read_text()
+    puppet.spawn("one", 1)
+    os.kill(keeper.pid, signal.SIGTERM)
+    puppet.expect(wire.Signalled)

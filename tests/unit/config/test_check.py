@@ -443,6 +443,14 @@ def test_root_writes_to_no_file_that_others_have_linked(files: Files, key: str) 
     assert "anybody may write there, and uid 4711 did" in one(files.problems(text))
 
 
+@pytest.mark.parametrize("key", ["log", "pid-file"])
+def test_a_fifo_is_no_file_to_write_to(files: Files, key: str) -> None:
+    os.mkfifo(files.place / "fifo")
+
+    problem = one(files.problems(f'[fcgipm]\n{key} = "{files.place}/fifo"'))
+    assert f"{key}: {files.place}/fifo: it is a pipe (fifo); allowed: a file or a character device" in problem
+
+
 def test_two_applications_on_one_socket(files: Files) -> None:
     second = '[app.b]\ncommand = ["/bin/true"]\nsocket = "a.sock"\n'
 

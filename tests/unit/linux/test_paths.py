@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,26 @@ def test_a_device_is_written_to_like_a_file(place: Path) -> None:
         os.write(descriptor, b"x")
         os.close(descriptor)
     assert (place / "new").read_text() == "x"
+
+
+@pytest.mark.parametrize("flags", [os.O_WRONLY | os.O_APPEND, os.O_RDWR])
+def test_a_fifo_or_a_socket_is_refused_at_once(place: Path, flags: int) -> None:
+    os.mkfifo(place / "fifo")
+    (place / "link").symlink_to("fifo")
+    for path in (place / "fifo", place / "link"):
+        with pytest.raises(OSError, match=r"it is a pipe \(fifo\); allowed: a file or a character device"):
+            open_to_write(str(path), flags, 0o640)
+
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(place / "sock"))
+        with pytest.raises(OSError, match="it is a socket; allowed"):
+            open_to_write(str(place / "sock"), flags, 0o640)
+    with pytest.raises(OSError, match="it is a directory; allowed"):
+        open_to_write(str(place), flags, 0o640)
+
+
+def test_what_was_opened_is_written_to_as_ever(place: Path) -> None:
+    descriptor = open_to_write(str(place / "new"), os.O_WRONLY | os.O_APPEND, 0o640)
+
+    assert os.get_blocking(descriptor)
+    os.close(descriptor)
