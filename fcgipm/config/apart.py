@@ -17,13 +17,67 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from fcgipm.config.problems import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from io import FileIO
-
     from fcgipm.config.loaded import Loaded
     from fcgipm.config.schema import Daemon
 
 PATIENCE: Final = 60
 """Seconds that the reading may take."""
+_TURN: Final = 1 << 20
+"""Bytes taken at once, as much as a pipe may hold."""
+
+
+class Reading:
+    """A configuration that is being read by a child.
+
+    `fileno` becomes readable when the child has something to tell; then call `feed` until it returns True, and
+    `result`.  The child's end is for the owner to wait for: it is a child like others.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        environ: Mapping[str, str],
+        euid: int,
+        foreground: bool = True,
+        running: Daemon | None = None,
+    ) -> None:
+        """Begin to do what `fcgipm.config.load.load` does; raise `ConfigError` where not even that can be done."""
+        self._path = path
+        self._told = bytearray()
+        try:
+            self.pid, self._pipe = _begin(path, environ=environ, euid=euid, foreground=foreground, running=running)
+        except OSError as error:
+            raise _unread(path, f"no process could be started for it: {error.strerror}") from error
+
+    def fileno(self) -> int:
+        """Return the descriptor to watch."""
+        return self._pipe
+
+    def feed(self) -> bool:
+        """Take what is there; return whether that was all."""
+        piece = os.read(self._pipe, _TURN)
+        self._told += piece
+        return not piece
+
+    def result(self) -> Loaded:
+        """Return what was read, after the last `feed`; raise `ConfigError` as `load` does."""
+        os.close(self._pipe)
+        if not self._told:
+            raise _unread(self._path, "its reader has ended without an answer")
+        try:
+            found: Loaded | tuple[Problem, ...] = pickle.loads(self._told)  # noqa: S301  our own child has written it
+        except (pickle.UnpicklingError, EOFError) as error:
+            raise _unread(self._path, "its reader has ended in the middle of its answer") from error
+        if isinstance(found, tuple):
+            raise ConfigError(found)
+        return found
+
+    def give_up(self) -> ConfigError:
+        """End the child, which takes too long; return what to say."""
+        os.close(self._pipe)
+        os.kill(self.pid, signal.SIGKILL)  # not waited for yet: the number is still its own
+        return _unread(self._path, f"it was not read within {PATIENCE} s, as where a file system does not answer")
 
 
 def load_apart(
@@ -32,27 +86,17 @@ def load_apart(
     environ: Mapping[str, str],
     euid: int,
     foreground: bool = True,
-    running: Daemon | None = None,
 ) -> Loaded:
     """Do what `fcgipm.config.load.load` does, in a child that has ended by then; raise `ConfigError` as it does."""
-    try:
-        child, readable = _begin(path, environ=environ, euid=euid, foreground=foreground, running=running)
-    except OSError as error:
-        raise _unread(path, f"no process could be started for it: {error.strerror}") from error
-    with os.fdopen(readable, "rb", buffering=0) as told:
-        answer = _answer(told)
-    if answer is None:
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    if answer is None:
-        raise _unread(path, f"it was not read within {PATIENCE} s, as where a file system does not answer")
-    if status:
-        code = os.waitstatus_to_exitcode(status)
-        raise _unread(path, f"its reader has ended with {f'status {code}' if code >= 0 else f'signal {-code}'}")
-    found: Loaded | tuple[Problem, ...] = pickle.loads(answer)  # noqa: S301  our own child has written it
-    if isinstance(found, tuple):
-        raise ConfigError(found)
-    return found
+    reading = Reading(path, environ=environ, euid=euid, foreground=foreground)
+    poller = select.poll()
+    poller.register(reading, select.POLLIN)
+    deadline = time.monotonic() + PATIENCE
+    while poller.poll(max(0, deadline - time.monotonic()) * 1000):
+        if reading.feed():
+            os.waitpid(reading.pid, 0)
+            return reading.result()
+    raise reading.give_up()
 
 
 def _unread(path: str, why: str) -> ConfigError:
@@ -77,20 +121,6 @@ def _begin(
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(writable)
     return child, readable
-
-
-def _answer(told: FileIO) -> bytes | None:
-    """Return all that is told until the end, or None if that takes too long."""
-    pieces: list[bytes] = []
-    poller = select.poll()
-    poller.register(told, select.POLLIN)
-    deadline = time.monotonic() + PATIENCE
-    while poller.poll(max(0, deadline - time.monotonic()) * 1000):
-        piece = told.read(64 * 1024)
-        if not piece:
-            return b"".join(pieces)
-        pieces.append(piece)
-    return None
 
 
 def _read(

@@ -90,7 +90,8 @@ def abandon(books: Books, why: str, severity: Severity, now: Instant, out: list[
     """
     change, books.change = books.change, None
     assert change is not None
-    books.abandoned = max(books.abandoned, change.generation)
+    if severity is Severity.ERROR:  # else somebody wanted something newer, which is no failure
+        books.abandoned = max(books.abandoned, change.generation)
     books.reason = f"generation {change.generation} was given up: {why}"
     if books.errand is not None and books.errand.topic is Topic.APP_RESTARTED:
         books.errand = None

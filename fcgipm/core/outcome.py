@@ -37,6 +37,8 @@ def judge(verb: str, before: AppView, now: AppView | None) -> Outcome:
         return Outcome(state=Verdict.FAILED, text=f"{before.name}: removed from the configuration meanwhile")
     if verb == "stop":
         return _stopped(before, now)
+    if verb != "scale" and now.state is AppState.STOPPED:
+        return Outcome(state=Verdict.FAILED, text=f"{now.name}: stopped meanwhile")
     if now.state in _TROUBLE:
         return Outcome(state=Verdict.FAILED, text=f"{now.name}: {now.reason}")
     if verb == "start":
@@ -56,7 +58,9 @@ def _cut(before: AppView, now: AppView) -> str:
 
 
 def _stopped(before: AppView, now: AppView) -> Outcome:
-    if now.state is not AppState.STOPPED or now.instances:
+    if now.state is not AppState.STOPPED:
+        return Outcome(state=Verdict.FAILED, text=f"{now.name}: started again meanwhile")
+    if now.instances:
         return Outcome(state=Verdict.PENDING, text=f"{now.name}: {_instances(len(now.instances))} still there")
     return Outcome(state=Verdict.DONE, text=f"{now.name}: stopped{_cut(before, now)}")
 
@@ -71,8 +75,8 @@ def _restarted(before: AppView, now: AppView) -> Outcome:
     if now.abandoned > before.abandoned:
         return Outcome(state=Verdict.FAILED, text=f"{now.name}: {now.reason}")
     old = [instance for instance in now.instances if instance.generation < now.generation]
-    if now.generation > before.generation and not old and now.ready >= 1:
-        text = f"{now.name}: restarted, {now.ready} of {_instances(now.wanted)} ready{_cut(before, now)}"
+    if now.generation > before.generation and not old and now.ready >= now.wanted:
+        text = f"{now.name}: restarted, {_instances(now.ready)} ready{_cut(before, now)}"
         return Outcome(state=Verdict.DONE, text=text)
     return Outcome(state=Verdict.PENDING, text=f"{now.name}: {now.reason or 'the replacement is not finished'}")
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NoReturn
 
 from fcgipm import wire
-from fcgipm.config.apart import load_apart
+from fcgipm.config.apart import PATIENCE, Reading
 from fcgipm.config.plan import KeyChange, compare
 from fcgipm.config.problems import ConfigError
-from fcgipm.config.schema import Application, Change
+from fcgipm.config.schema import SECOND, Application, Change
 from fcgipm.counting import counted
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.dispatch import described
@@ -77,27 +78,75 @@ class Applier:
         self._progress = progress
         self._environ = environ
         self._foreground = foreground
+        self._requests: list[int] = []
+        """Those that the present reading answers."""
+        self._waiting: list[int] = []
+        """Those that have come since it began."""
+        self._reading: Reading | None = None
+        self._give_up_at: int | None = None
 
     def apply(self, request: int) -> None:
-        """Apply what the file says by now and report what has changed; a problem means that nothing has."""
-        old = self._context.loaded
+        """Apply what the file says by now and report what has changed; a problem means that nothing has.
+
+        The file is read by a child, which may take its time.  All that ask meanwhile are answered by one more reading.
+        """
+        self._waiting.append(request)
+        if self._reading is None:
+            self._read()
+
+    def deadline(self) -> int | None:
+        """Return when the file has been read for too long."""
+        return self._give_up_at
+
+    def expire(self, now: int) -> None:
+        """Give the reading up."""
+        assert self._reading is not None, now
+        self._context.dispatch.forget(self._reading.fileno())
+        self._done(lambda reading: _raise(reading.give_up()))
+
+    def _read(self) -> None:
+        context = self._context
+        self._requests, self._waiting = self._waiting, []
         try:
-            new = load_apart(
-                old.path,
+            self._reading = Reading(
+                context.loaded.path,
                 environ=self._environ,
                 euid=os.geteuid(),
                 foreground=self._foreground,
-                running=old.config.daemon,
+                running=context.loaded.config.daemon,
             )
         except ConfigError as error:
-            self._report_problems(request, [str(problem) for problem in error.problems])
+            self._report_problems([str(problem) for problem in error.problems])
             return
-        plan = _Plan(new, compare(old, new), warnings=list(new.warnings))
+        self._give_up_at = time.monotonic_ns() + PATIENCE * SECOND
+        context.dispatch.watch(self._reading.fileno(), self._readable)
+
+    def _readable(self) -> None:
+        assert self._reading is not None
+        if self._reading.feed():
+            self._context.dispatch.forget(self._reading.fileno())
+            self._done(Reading.result)
+
+    def _done(self, result: Callable[[Reading], Loaded]) -> None:
+        """Apply what was read, and read again for those who have asked since."""
+        reading, self._reading, self._give_up_at = self._reading, None, None
+        assert reading is not None
+        try:
+            new = result(reading)
+        except ConfigError as error:
+            self._report_problems([str(problem) for problem in error.problems])
+        else:
+            self._change_to(new)
+        if self._waiting:
+            self._read()
+
+    def _change_to(self, new: Loaded) -> None:
+        plan = _Plan(new, compare(self._context.loaded, new), warnings=list(new.warnings))
         self._make_listeners(plan)
         if plan.problems:
             for listener in plan.made:
                 self._listeners.discard(listener)
-            self._report_problems(request, plan.problems)
+            self._report_problems(plan.problems)
             return
         try:
             self._commit(plan)
@@ -105,7 +154,7 @@ class Applier:
             text = f"{described(error)}; the new configuration holds, but not all of it was carried out"
             self._context.say("error", text)
             plan.warnings.append(text)
-        self._report(request, plan)
+        self._report(plan)
         memory.give_back()
 
     def _make_listeners(self, plan: _Plan) -> None:
@@ -154,7 +203,7 @@ class Applier:
         changed = [change.app for change in plan.changes if change.key in _OF_THE_SOCKET]
         return list(dict.fromkeys(name for name in changed if name is not None and name in apps))
 
-    def _report(self, request: int, plan: _Plan) -> None:
+    def _report(self, plan: _Plan) -> None:
         changes = tuple(
             wire.ChangedKey(
                 app=change.app,
@@ -166,25 +215,32 @@ class Applier:
         pending = [change.key for change in plan.changes if change.app is None and change.effect is Change.RESTART]
         plan.warnings += [f"fcgipm.{key}: the new value holds after a restart of fcgipm" for key in pending]
         self._context.say("info", f"applied {plan.loaded.path}: {counted(len(changes), 'change')}")
-        self._context.reporter.report(
-            wire.Applied(
-                request=request,
-                problems=(),
-                warnings=tuple(plan.warnings),
-                changes=changes,
-                definitions=definitions_of(plan.loaded),
-                listeners=self._listeners.facts(),
-            )
+        first, *others = self._requests
+        applied = wire.Applied(
+            request=first,
+            problems=(),
+            warnings=tuple(plan.warnings),
+            changes=changes,
+            definitions=definitions_of(plan.loaded),
+            listeners=self._listeners.facts(),
         )
+        self._context.reporter.report(applied)
+        for request in others:  # the first one's answer says it all, and holds the definitions
+            self._context.reporter.report(replace(applied, request=request, changes=(), warnings=(), definitions=None))
 
-    def _report_problems(self, request: int, problems: list[str]) -> None:
-        self._context.reporter.report(
-            wire.Applied(
-                request=request,
-                problems=tuple(problems),
-                warnings=(),
-                changes=(),
-                definitions=None,
-                listeners=(),
+    def _report_problems(self, problems: list[str]) -> None:
+        for request in self._requests:
+            self._context.reporter.report(
+                wire.Applied(
+                    request=request,
+                    problems=tuple(problems),
+                    warnings=(),
+                    changes=(),
+                    definitions=None,
+                    listeners=(),
+                )
             )
-        )
+
+
+def _raise(error: ConfigError) -> NoReturn:
+    raise error

@@ -195,7 +195,7 @@ class Keeper:
         dispatch = self._context.dispatch
         holders = (
             self._starting, self._orders, self._supervisor, self._listeners, self._guard, self._outputs, self._strays,
-            self._ending,
+            self._ending, self._applier,
         )  # fmt: skip
         for holder in holders:
             dispatch.hold(holder)

@@ -90,7 +90,6 @@ class Orders:
             wire.Retire: Bucket(burst=1000, rate=400),
             wire.Publish: Bucket(burst=500, rate=100),
             wire.Note: Bucket(burst=20_000, rate=5_000),
-            wire.Apply: Bucket(burst=20, rate=2),
             wire.ReopenLogs: Bucket(burst=20, rate=2),
         }
         self._held: tuple[wire.Order, int] | None = None

@@ -18,6 +18,10 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
+ENDS: Final = frozenset({os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED})
+"""What `waitid` tells of the end of a process; anything else is a stop."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a child ended: by itself with *code*, or by *signal*."""
@@ -56,10 +60,11 @@ def wait(pidfd: int, within: int) -> Ended | None:
 def reap(pidfd: int, *, block: bool = False) -> Ended | None:
     """Collect the end of a child; None while it lives.
 
-    Stops are not ends: only WEXITED is asked for.  Raises ChildProcessError for a process that is not our child.
+    Stops are not ends: only WEXITED is asked for, and one of a process that lets itself be traced, which is told all
+    the same, is passed over.  Raises ChildProcessError for a process that is not our child.
     """
     result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | (0 if block else os.WNOHANG))
-    if result is None:
+    if result is None or result.si_code not in ENDS:
         return None
     if result.si_code == os.CLD_EXITED:
         return Ended(result.si_status, None, dumped=False)

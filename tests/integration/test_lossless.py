@@ -93,7 +93,7 @@ def test_restarts(case: Case) -> None:
             assert "cut" not in case.ctl("restart", "app")
 
     assert load.tally.failed == 0, load.tally
-    assert load.tally.answered > 100
+    assert load.tally.answered > 20
     assert not before & set(case.daemon.instances("app", state=None))
 
 
@@ -141,7 +141,7 @@ def test_a_manager_that_is_killed_again_and_again_is_not_noticed(case: Case) -> 
 
 
 def test_killed_instances_lose_what_they_held_and_refuse_nobody(case: Case) -> None:
-    with case.load() as load:
+    with Load(case.address, case.script, clients=CLIENTS) as load:
         for _ in range(3):
             victims = case.daemon.instances("app")
             for pid in victims:

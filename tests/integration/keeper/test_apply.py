@@ -239,3 +239,20 @@ def test_two_applications_may_exchange_their_ports(rig: Start) -> None:
 def keeper_listeners(keeper: Rig, puppet: Puppet) -> tuple[wire.ListenerFact, ...]:
     puppet.end(1)
     return keeper.puppet().snapshot.listeners
+
+
+def test_while_the_file_is_read_deaths_are_told_and_many_requests_are_one_more_reading(rig: Start) -> None:
+    keeper = rig(ONE)
+    puppet = keeper.puppet()
+    one = puppet.spawn("one", 1)
+    before = keeper.config.read_text()
+    many = "".join(f"[external.e{number}]\nhost = '127.0.0.1:9'\n" for number in range(3_000))  # long to read
+    keeper.config.write_text(before + many)
+    puppet.order(wire.Apply(request=1))
+    puppet.order(*(wire.Apply(request=number) for number in range(2, 200)))
+    os.kill(one.pid, 9)
+
+    puppet.expect(wire.Exited, instance=1)
+    assert not any(isinstance(report, wire.Applied) for report in puppet.reports()), "the keeper has waited for it"
+    first, last = (puppet.expect(wire.Applied, request=number, within=60) for number in (1, 199))
+    assert first.problems == last.problems == ()

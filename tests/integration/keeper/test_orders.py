@@ -276,3 +276,24 @@ def test_what_outlives_its_instance_is_removed(rig: Start, leaves: bool) -> None
         assert select.select([watch], [], [], 10)[0]
     finally:
         os.close(watch)
+
+
+TRACED = """
+import ctypes, os, signal
+libc = ctypes.CDLL(None)
+libc.ptrace(0, 0, 0, 0)  # PTRACE_TRACEME
+os.kill(os.getpid(), signal.SIGUSR1)
+while True: signal.pause()
+"""
+
+
+def test_an_instance_that_lets_itself_be_traced_does_not_pass_for_dead(rig: Start) -> None:
+    keeper = rig(f"[app.one]\n{python(TRACED)}\n[app.two]\n{python(SERVE)}\n")
+    puppet = keeper.puppet()
+    puppet.order(wire.Spawn(instance=1, app="one", generation=1))
+    pid = puppet.expect(wire.Spawned, instance=1).pid
+    ended = puppet.expect(wire.Exited, instance=1)
+
+    assert ended.signal == signal.SIGKILL
+    assert not Path(f"/proc/{pid}").exists()
+    puppet.spawn("two", 2)

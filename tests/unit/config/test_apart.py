@@ -74,7 +74,7 @@ class Faulty(dict[str, str]):
     get_status = 0
 
 
-@pytest.mark.parametrize(("status", "told"), [(0, "RuntimeError"), (3, "status 3")])
+@pytest.mark.parametrize(("status", "told"), [(0, "RuntimeError"), (3, "without an answer")])
 def test_a_fault_of_the_reader_is_a_problem_of_the_file(tmp_path: Path, status: int, told: str) -> None:
     environment = Faulty()
     environment.get_status = status

@@ -320,3 +320,42 @@ def test_a_late_comer_on_an_old_listener_gets_an_instance_that_goes_when_done() 
     sim.refused(3, ev.Refusal.QUEUE)
     assert retirements(sim.after(20 * MILLISECOND)) == [(3, False)]
     assert sim.view().ready == 1
+
+
+def test_what_was_overtaken_is_said_at_once() -> None:
+    sim = running(blog())
+    before = sim.view()
+    sim.given(ev.StopRequested(app="blog"))
+    assert judge("stop", before, sim.view()).state is Verdict.PENDING
+    sim.given(ev.StartRequested(app="blog"))
+
+    assert judge("stop", before, sim.view()).state is Verdict.FAILED
+    sim.given(ev.StopRequested(app="blog"))
+    assert judge("start", before, sim.view()).state is Verdict.FAILED
+    assert judge("restart", before, sim.view()).state is Verdict.FAILED
+
+
+def test_of_two_restarts_the_first_is_done_by_the_second() -> None:
+    sim = running(blog())
+    before = sim.view()
+    sim.given(ev.RestartRequested(app="blog"))
+    sim.given(ev.RestartRequested(app="blog"))
+    sim.killed(2, how=ev.Removal.CUT)
+    sim.ready(3)
+    sim.published(3)
+    sim.after(1 * SECOND)
+    sim.killed(1)
+
+    assert judge("restart", before, sim.view()).state is Verdict.DONE
+
+
+def test_a_restart_of_a_stopped_app_is_done_when_all_are_ready() -> None:
+    sim = Simulation(blog(processes=2, autostart=False))
+    before = sim.view()
+    sim.given(ev.RestartRequested(app="blog"))
+    sim.published(2)
+    sim.ready(1)
+
+    assert judge("restart", before, sim.view()).state is Verdict.PENDING
+    sim.ready(2)
+    assert judge("restart", before, sim.view()).state is Verdict.DONE
