@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
+import stat
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +24,8 @@ MAX_LINE: Final = 1024 * 1024
 """Bytes of one line of a stream; what is longer did not come from fcgipm."""
 MAX_BODY: Final = 256 * 1024 * 1024
 _PIECE: Final = 64 * 1024
+_SECOND_LOOK: Final = 5.0
+"""Seconds, at most, until the next manager has told what kind of socket this is."""
 
 
 class ClientError(Exception):
@@ -33,7 +37,14 @@ class ClientError(Exception):
 
 
 class Lost(ClientError):
-    """The connection ended before the answer was complete: the manager that was to give it has ended."""
+    """The connection ended before the answer was complete: the manager that was to give it has ended.
+
+    If *mute*, not a byte came, and then whoever is there may be no fcgipm at all, such as an application.
+    """
+
+    def __init__(self, text: str, *, mute: bool) -> None:
+        super().__init__(text, ExitCode.FAILED)
+        self.mute = mute
 
 
 class _Source:
@@ -42,10 +53,13 @@ class _Source:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._data = bytearray()
+        self.mute = True
+        """Whether nothing came at all."""
 
     def _fill(self) -> bool:
         piece = self._sock.recv(_PIECE)
         self._data += piece
+        self.mute = self.mute and not piece
         return bool(piece)
 
     def line(self, limit: int) -> bytes:
@@ -60,6 +74,10 @@ class _Source:
         text = bytes(self._data[:end])
         del self._data[: end + 1]
         return text.rstrip(b"\r")
+
+    def begins_like(self, text: bytes) -> bool:
+        """Return whether what came, and was not taken yet, is the beginning of *text*, or *text* that of it."""
+        return self._data[: len(text)] == text[: len(self._data)]
 
     def some(self, most: int) -> bytes:
         """Return what there is, at least one byte, at most *most*; empty only at the end."""
@@ -156,12 +174,24 @@ class Client:
 
     def document(self, answer: Answer) -> dict[str, Any]:
         """Return the JSON object that *answer* holds."""
+        found = self.item(self.body(answer))
+        if "version" not in found:
+            raise self._stranger("it has no version")
+        return found
+
+    def body(self, answer: Answer) -> bytes:
+        """Return the whole body of *answer*."""
+        whole: bytes = self._guarded(answer.body)
+        return whole
+
+    def item(self, data: bytes) -> dict[str, Any]:
+        """Return the JSON object that *data* is."""
         try:
-            found = json.loads(self._guarded(answer.body))
+            found = json.loads(data)
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise ClientError(f"cannot understand the answer of {self.path}: no JSON object", ExitCode.FAILED)
+            raise self._stranger("no JSON object")
         return found
 
     def lines(self, answer: Answer) -> Iterator[bytes]:
@@ -178,12 +208,36 @@ class Client:
             return False
         return True
 
+    def check_fcgipm(self, lost: Lost, within: float) -> None:
+        """Raise `ClientError` if it was no fcgipm that *lost* tells of: what is mute a second time is none.
+
+        It asks something small, which the next manager answers as soon as it is there.  Where no answer comes within
+        some seconds, *within* at most, or nobody listens any more, it is taken for an fcgipm that is in trouble.
+        """
+        if not lost.mute:
+            return
+        with Client(self.path, min(within, _SECOND_LOOK)) as second:
+            try:
+                second.document(second.get(""))  # nothing is there, and that is an answer
+            except Lost as again:
+                if again.mute and self.is_there():
+                    text = f"no fcgipm answers at {self.path}: it closes connections without a word"
+                    raise ClientError(f"{text}; {_WHICH}", ExitCode.NO_DAEMON) from None
+            except ClientError as error:
+                if error.code is not ExitCode.TIMED_OUT and self.is_there():
+                    raise
+
     def _ask(self, method: str, target: str, body: bytes, *, endless: bool) -> Answer:
         head = f"{method} {target} HTTP/1.1\r\nHost: fcgipm\r\nConnection: close\r\n"
         if method == "POST":
             head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         sock = self._open.enter_context(self._connect())
-        answer: Answer = self._guarded(lambda: _exchange(sock, f"{head}\r\n".encode() + body))
+        source = _Source(sock)
+        try:
+            answer: Answer = self._guarded(lambda: _exchange(sock, source, f"{head}\r\n".encode() + body))
+        except Lost as lost:
+            lost.mute = source.mute
+            raise
         if endless:
             _set_timeout(sock, 0)
         return answer
@@ -199,7 +253,8 @@ class Client:
             raise self._timed_out() from None
         except OSError as error:
             sock.close()
-            raise ClientError(f"cannot reach fcgipm at {self.path}: {_reason(error)}", ExitCode.NO_DAEMON) from None
+            reason = _reason(error, self.path)
+            raise ClientError(f"cannot reach fcgipm at {self.path}: {reason}", ExitCode.NO_DAEMON) from None
         return sock
 
     def _guarded(self, step: Any) -> Any:
@@ -210,19 +265,30 @@ class Client:
             raise self._timed_out() from None
         except (EOFError, ConnectionError):
             text = f"fcgipm at {self.path} closed the connection before its answer was complete"
-            raise Lost(text, ExitCode.FAILED) from None
+            raise Lost(text, mute=False) from None
         except ValueError as error:
-            raise ClientError(f"cannot understand the answer of {self.path}: {error}", ExitCode.FAILED) from None
+            raise self._stranger(str(error)) from None
+
+    def _stranger(self, why: str) -> ClientError:
+        return ClientError(f"cannot understand the answer of {self.path}: {why}; {_WHICH}", ExitCode.NO_DAEMON)
 
     def _timed_out(self) -> ClientError:
         return ClientError(f"no answer from fcgipm at {self.path} within {self.timeout:g} s", ExitCode.TIMED_OUT)
 
 
-def _exchange(sock: socket.socket, request: bytes) -> Answer:
+_WHICH: Final = "is it the control.sock of fcgipm?"
+
+
+def _exchange(sock: socket.socket, source: _Source, request: bytes) -> Answer:
     with contextlib.suppress(BrokenPipeError):  # refused before it was read whole: the answer says why
         sock.sendall(request, socket.MSG_NOSIGNAL)
-    source = _Source(sock)
-    version, status, *_ = source.line(MAX_HEAD).split(b" ", 2)
+    try:
+        first = source.line(MAX_HEAD)
+    except EOFError:
+        if source.begins_like(b"HTTP/1."):
+            raise
+        first = b""
+    version, status = [*first.split(b" ", 2), b""][:2]
     if not version.startswith(b"HTTP/1.") or not status.isdigit():
         raise ValueError("this is not HTTP")
     headers: dict[str, str] = {}
@@ -239,13 +305,22 @@ def _set_timeout(sock: socket.socket, seconds: float) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError, path: str) -> str:
     match error:
         case FileNotFoundError():
             return "no such file; is it running?"
+        case ConnectionRefusedError() if not _is_socket(path):
+            return "it is no socket"
         case ConnectionRefusedError():
             return "nobody listens there any more; is it running?"
         case PermissionError():
             return "permission denied"
         case _:
             return (error.strerror or str(error)).lower()
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return True  # gone or hidden meanwhile: nothing is known against it

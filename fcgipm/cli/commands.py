@@ -38,6 +38,7 @@ def run(options: Namespace, path: str) -> ExitCode:
         try:
             return command(client, options)
         except Lost as lost:
+            client.check_fcgipm(lost, options.timeout)
             if not client.is_there():
                 raise ClientError(f"{lost}: fcgipm has ended", lost.code) from None
             fate = _FATES.get(verb.name, "ask again")
@@ -110,16 +111,25 @@ def _asked(client: Client, options: Namespace, body: Mapping[str, Any]) -> tuple
     """Return the answer to *body*; where a manager dies over it, the next one's, if asking twice is asking once."""
     deadline = time.monotonic() + options.timeout
     left = options.timeout
+    former: Lost | None = None
     while True:
         try:
             answer = client.post(options.verb, {**body, "wait": not options.no_wait, "timeout": left})
             return answer, client.document(answer)
-        except Lost:
+        except Lost as lost:
             left = deadline - time.monotonic()
             if not VERBS[options.verb].repeatable or left <= 0 or not client.is_there():
                 raise
-        tell("the manager of fcgipm has ended; asking the next one")
+            client.check_fcgipm(lost, left)
+            if former is None:
+                tell("the manager of fcgipm has ended; asking the next one")
+            former = lost
+        except ClientError as error:
+            if former is not None and error.code is ExitCode.NO_DAEMON and not client.is_there():
+                raise former from None  # the daemon has followed its manager
+            raise
         time.sleep(_LOST_PAUSE)  # noqa: TID251  # as below
+        left = max(_LOST_PAUSE, deadline - time.monotonic())
 
 
 def _print_changes(changes: list[Mapping[str, Any]] | None) -> None:
@@ -148,7 +158,7 @@ def _stream(
         if options.json:
             print(line.decode("utf-8", "replace"), flush=options.follow)
             continue
-        item = json.loads(line)
+        item = client.item(line)
         if "lost" in item:
             tell(f"{item['lost']} lines were lost: they came faster than they could be shown")
         else:
@@ -211,7 +221,7 @@ def _snippet(client: Client, options: Namespace) -> ExitCode:
 
 def _metrics(client: Client, options: Namespace) -> ExitCode:
     answer = _checked(client, client.get_path("/metrics"))
-    text = b"".join(answer.pieces()).decode()
+    text = client.body(answer).decode("utf-8", "replace")
     if options.json:
         _print_json({"version": 1, "text": text})
     else:

@@ -474,6 +474,29 @@ def test_a_shutdown_is_waited_for_whoever_carries_it_out(start_daemon: Callable[
     assert daemon.process.wait(5) == 0
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["status"], ["logs", "-f"], ["start", "blog"], ["restart", "blog"], ["shutdown"], ["--json", "start", "x"]],
+)
+def test_a_socket_where_somebody_else_is_is_4(place: Path, words: list[str]) -> None:
+    """Such as an application, which takes HTTP for a broken FastCGI record."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place / "app.sock"))
+        listener.listen()
+        command = [FCGIPMCTL, "-s", str(place / "app.sock"), "--timeout", "20", *words]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            listener.settimeout(0.05)
+            asked = 0
+            while process.poll() is None:
+                with contextlib.suppress(TimeoutError):
+                    listener.accept()[0].close()
+                    asked += 1
+            _, err = process.communicate()
+    told = f"no fcgipm answers at {place}/app.sock: it closes connections without a word"
+    assert (process.returncode, err) == (4, f"fcgipmctl: {told}; is it the control.sock of fcgipm?\n")
+    assert asked <= 5
+
+
 def test_no_daemon_is_4(place: Path) -> None:
     command = [FCGIPMCTL, "status"]
     environ = environment(FCGIPM_SOCKET=str(place / "none"))

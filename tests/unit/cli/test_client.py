@@ -45,14 +45,14 @@ def serve(place: Path) -> Iterator[Serve]:
 @pytest.mark.parametrize(
     "answer",
     [
-        b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"a": 1}\n',
-        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;x=y\r\n{"a"\r\n5\r\n: 1}\n\r\n0\r\nT: 1\r\n\r\n',
-        b'HTTP/1.0 200 OK\n\n{"a": 1}\n',
+        b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"version": 1}\n',
+        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;x=y\r\n{"ve\r\nB\r\nrsion": 1}\n\r\n0\r\nT: 1\r\n\r\n',
+        b'HTTP/1.0 200 OK\n\n{"version": 1}\n',
     ],
 )  # fmt: skip
 def test_a_body_is_read_by_length_by_chunks_or_to_the_end(serve: Serve, answer: bytes) -> None:
     client = serve(answer)
-    assert client.document(client.get("status")) == {"a": 1}
+    assert client.document(client.get("status")) == {"version": 1}
 
 
 def test_lines_are_put_together_from_chunks(serve: Serve) -> None:
@@ -78,18 +78,22 @@ def test_an_answer_that_is_cut_off_is_no_answer(serve: Serve, answer: bytes) -> 
 @pytest.mark.parametrize(
     "answer",
     [
-        b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 fine\r\n\r\n", b"\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"SSH", b"\x01\x03\0\x01\0\x08\0\0", b"HTTP/1.1\r\n\r\n",
+        b"HTTP/1.1 fine\r\n\r\n", b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\n\r\n<html></html>",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}',
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000 + b"\r\n\r\n{}",
     ],
 )  # fmt: skip
 def test_what_is_not_of_the_protocol_is_said_to_be_so(serve: Serve, answer: bytes) -> None:
     client = serve(answer)
-    with pytest.raises(ClientError, match="cannot understand the answer of") as failed:
+    whose = r"cannot understand the answer of .*; is it the control\.sock of fcgipm\?"
+    with pytest.raises(ClientError, match=whose) as failed:
         client.document(client.get("status"))
-    assert failed.value.code is ExitCode.FAILED
+    assert failed.value.code is ExitCode.NO_DAEMON
 
 
 def test_a_socket_that_is_not_there_is_said_to_be_so() -> None:
@@ -105,6 +109,14 @@ def test_a_socket_that_nobody_serves_is_said_to_be_so(place: Path) -> None:
         Client(str(place / "s"), 1).get("status")
     assert failed.value.code is ExitCode.NO_DAEMON
     assert not Client(str(place / "s"), 1).is_there()
+
+
+@pytest.mark.parametrize("kind", [Path.touch, Path.mkdir])
+def test_what_is_no_socket_is_said_to_be_none(place: Path, kind: Callable[[Path], None]) -> None:
+    kind(place / "f")
+    with pytest.raises(ClientError, match=r"cannot reach fcgipm at .*/f: it is no socket") as failed:
+        Client(str(place / "f"), 1).get("status")
+    assert failed.value.code is ExitCode.NO_DAEMON
 
 
 def test_a_path_that_no_socket_can_have_is_refused() -> None:
