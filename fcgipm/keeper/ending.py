@@ -73,6 +73,7 @@ class Ending:
             apps = self._context.loaded.config.applications.values()
             patience = max((app.stop_timeout for app in apps), default=0)
             self._due = time.monotonic_ns() + patience + GRACE
+            self._supervisor.make_room()
 
     def begin(self, status: int) -> None:
         """End now: cut what still runs, let the manager go, then end the loop with *status*."""

@@ -15,6 +15,7 @@ from fcgipm import wire
 from fcgipm.config.schema import MILLISECOND, SECOND
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.launch import Launched, launch
+from fcgipm.keeper.reserve import Reserve
 from fcgipm.linux import memory
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.log import LineSplitter
@@ -72,6 +73,7 @@ class Supervisor:
         """Whether a snapshot is being sent."""
         self._ending = False
         self._reading = True
+        self._reserve = Reserve()
         self.ended_early: Callable[[str], None] = lambda _why: None
         """Called when a manager has ended that had not lived long."""
 
@@ -89,6 +91,10 @@ class Supervisor:
 
     def start(self) -> None:
         """Start a manager and give it what it needs."""
+        with self._reserve.lent():
+            self._start()
+
+    def _start(self) -> None:
         self._next_start = None
         try:
             handover = self._handover()  # before there is a channel: what it settles is in the snapshot
@@ -198,6 +204,7 @@ class Supervisor:
             self._watch_wire()
             if self._is_fat and not self._channel.backlog:
                 self._is_fat = False
+                self._reserve.take()  # copies that waited to be sent may have been in its place
                 memory.give_back()  # a snapshot of many applications is large, and rare
 
     def _serve_wire(self) -> None:
@@ -271,6 +278,11 @@ class Supervisor:
         self._ending = True
         self._next_start = None
         self._close_wire()
+        self._reserve.end()
+
+    def make_room(self) -> None:
+        """Set nothing aside any more: from now on instances only end, and to look at them takes descriptors."""
+        self._reserve.end()
 
     def kill(self) -> None:
         """Kill the manager that has not ended by itself."""

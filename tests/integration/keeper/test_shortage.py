@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.keeper import SERVE, Rig, python
+from harness.keeper import SERVE, Puppet, Rig, python
 from harness.programs import VFORK, compiled
+from harness.waiting import until
 
 from fcgipm import wire
 
@@ -59,6 +60,59 @@ def test_every_order_is_answered_and_everything_heals(rig: Start) -> None:
     puppet.order(wire.Publish(app="one", generation=4))
     puppet.expect(wire.Published)
     puppet.retire(4)
+
+
+def exhaust(pid: int, puppet: Puppet) -> int:
+    """Let process *pid* open hardly more than it has, and *puppet* take the rest of it; return how many instances."""
+    highest = max(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 16, resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]))
+    number = 0
+    while True:
+        number += 1
+        puppet.order(wire.Spawn(instance=number, app="one", generation=1))
+        until(lambda: any(isinstance(one, wire.BecameReady | wire.SpawnFailed) for one in puppet.reports()))
+        if any(isinstance(one, wire.SpawnFailed) for one in puppet.reports()):
+            break
+        puppet.expect(wire.BecameReady)
+    generation = 1
+    while not any(isinstance(one, wire.PublishFailed) for one in puppet.reports()):
+        generation += 1
+        puppet.order(wire.Publish(app="one", generation=generation))
+        until(lambda: any(isinstance(one, wire.Published | wire.PublishFailed) for one in puppet.reports()))
+        if any(isinstance(one, wire.Published) for one in puppet.reports()):
+            puppet.expect(wire.Published)
+    return number - 1
+
+
+def test_a_manager_that_dies_is_replaced_though_no_descriptor_is_left(rig: Start) -> None:
+    keeper = rig(ONE)
+    puppet = keeper.puppet()
+    instances = exhaust(keeper.pid, puppet)
+    assert instances > 1
+
+    for _ in range(2):  # what was lent has come back
+        puppet.end(1)
+        puppet = keeper.puppet()
+        assert len(puppet.snapshot.instances) == instances
+        assert len(puppet.handed) == instances + 2  # their pipes, the log, the control socket
+    puppet.order(wire.Spawn(instance=1000, app="one", generation=1))
+    assert puppet.expect(wire.SpawnFailed).error == "Too many open files"
+
+
+def test_the_end_goes_on_though_no_descriptor_is_left(rig: Start) -> None:
+    keeper = rig(ONE)
+    puppet = keeper.puppet()
+    instances = exhaust(keeper.pid, puppet)
+    os.kill(keeper.pid, signal.SIGTERM)
+    puppet.expect(wire.Signalled, name="TERM")
+
+    for number in range(1, instances + 1):
+        puppet.order(wire.Retire(instance=number, cut=False))
+        assert puppet.expect(wire.Removed).instance == number
+        puppet.expect(wire.Exited)
+    puppet.order(wire.Shutdown(status=0, finished=True))
+    puppet.end(0)
+    assert keeper.process.wait(10) == 0
 
 
 def test_a_death_is_told_between_orders_that_take_long(rig: Start, place: Path) -> None:
