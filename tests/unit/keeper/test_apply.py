@@ -75,9 +75,13 @@ def test_what_fails_half_way_is_a_warning(
     part: Any = Broken(where, error)
     applier = Applier(context, part, part, part, {}, progress=part, environ={}, foreground=True)
     (tmp_path / "apps.toml").write_text(f"{ONE}socket-mode = '0666'\n")
-    applier.apply(1)
-
     ear: Any = context.reporter
+    context.dispatch.hold(applier)
+    applier.apply(1)
+    while not ear.heard:
+        context.dispatch.step()
+    os.wait()  # the reader of the file
+
     (applied,) = ear.heard
     assert applied.problems == ()
     assert len(applied.definitions.applications) == 1
