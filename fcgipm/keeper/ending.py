@@ -11,11 +11,14 @@ from fcgipm.counting import counted
 from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.cutting import cut_all
+from fcgipm.keeper.emptying import Emptying
 from fcgipm.keeper.strays import Strays
 from fcgipm.keeper.supervise import Supervisor
 
 GRACE: Final = 15 * SECOND
 """What the manager has beyond the longest stop-timeout."""
+ALONE: Final = 10 * SECOND
+"""How long a manager is waited for, when there is none, before the keeper stops the applications by itself."""
 _MANAGER: Final = 3 * SECOND
 """How long the manager may take to end after the wire was closed."""
 _REAPING: Final = 5 * SECOND
@@ -25,20 +28,25 @@ _REAPING: Final = 5 * SECOND
 class Ending:
     """From the first TERM to the last process.
 
-    The manager is asked first: it empties the applications and orders the end.  If it does not in time, or somebody
-    asks twice, the keeper cuts what still runs.  Who asks again after that does not want to wait for that either.
+    The manager is asked first: it empties the applications and orders the end.  Where none can be started, the keeper
+    empties them as well as it can.  If that is not done in time, or somebody asks twice, the keeper cuts what still
+    runs.  Who asks again after that does not want to wait for that either.
     """
 
-    def __init__(self, context: Context, book: Book, strays: Strays, supervisor: Supervisor) -> None:
+    def __init__(
+        self, context: Context, book: Book, strays: Strays, supervisor: Supervisor, emptying: Emptying
+    ) -> None:
         self._context = context
         self._book = book
         self._strays = strays
         self._supervisor = supervisor
+        self._emptying = emptying
         self._asked = False
         self._hurried = False
         """Whether it was asked for again."""
         self.decided: int | None = None
         """The exit status with which the daemon is to end; None while it is not to."""
+        self._decided_at = 0
         self._due: int | None = None
         self._closing = False
         """The manager's wire is closed, and nothing may be left."""
@@ -72,7 +80,8 @@ class Ending:
             self.decided = status
             apps = self._context.loaded.config.applications.values()
             patience = max((app.stop_timeout for app in apps), default=0)
-            self._due = time.monotonic_ns() + patience + GRACE
+            self._decided_at = time.monotonic_ns()
+            self._due = self._decided_at + patience + GRACE
             self._supervisor.make_room()
 
     def begin(self, status: int) -> None:
@@ -96,12 +105,15 @@ class Ending:
             self._context.dispatch.ended = True
 
     def deadline(self) -> int | None:
-        """Return when waiting ends."""
-        return self._due
+        """Return when waiting ends, or when something is to be done without a manager."""
+        alone = self._alone_from()
+        return self._due if self._due is None or alone is None else min(self._due, max(alone, self._emptying.due))
 
     def expire(self, now: int) -> None:
         """Stop waiting: for the manager's order, for its end, for the last processes."""
-        if not self._closing:
+        if not self._closing and self._due is not None and now < self._due:
+            self._empty()
+        elif not self._closing:
             self._context.say("error", "the applications were not stopped in time; what still runs is killed")
             self.begin(1)
         elif not self._killed:
@@ -110,6 +122,21 @@ class Ending:
             self._due = now + _REAPING
         else:
             self._leave()
+
+    def _alone_from(self) -> int | None:
+        """Return from when on the keeper stops the applications by itself; None where a manager does, or none need."""
+        since = self._supervisor.deaf_since
+        if self.decided is None or self._closing or since is None:
+            return None
+        return max(since, self._decided_at) + ALONE
+
+    def _empty(self) -> None:
+        assert self.decided is not None, "only then there is something due"
+        if not self._emptying.has_begun:
+            self._context.say("error", "there is no manager to stop the applications; the keeper does it by itself")
+        self._emptying.step()
+        if not len(self._book):
+            self.begin(self.decided)
 
     def _leave(self) -> None:
         """End the loop, whatever is still there."""

@@ -19,6 +19,7 @@ from fcgipm.keeper.apply import Applier
 from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.dispatch import Dispatch
+from fcgipm.keeper.emptying import Emptying
 from fcgipm.keeper.ending import Ending
 from fcgipm.keeper.guard import Guard
 from fcgipm.keeper.handover import definitions_of
@@ -186,7 +187,12 @@ class Keeper:
             context, self._listeners, self._starting, self._programs, self._orders.notes,
             progress=self._progress, environ=self._environ, foreground=self._foreground,
         )  # fmt: skip
-        self._ending = Ending(context, self._book, self._strays, self._supervisor)
+        emptying = Emptying(
+            self._book,
+            withdraw=self._withdraw_all,
+            retire=lambda number: self._orders.obey(wire.Retire(instance=number, cut=False)),
+        )
+        self._ending = Ending(context, self._book, self._strays, self._supervisor, emptying)
         self._programs.define(apps.values())
 
     def run(self) -> int:
@@ -293,6 +299,10 @@ class Keeper:
             self._ending.begin(status)
         else:
             self._ending.decide(status)
+
+    def _withdraw_all(self) -> None:
+        for app in self._context.loaded.config.applications:
+            self._listeners.withdraw_all(app)
 
     def _reopen_log(self) -> None:
         """Open the log file anew, and hand it to the manager; other sinks need nothing of the kind."""

@@ -74,6 +74,8 @@ class Supervisor:
         self._ending = False
         self._reading = True
         self._reserve = Reserve()
+        self.deaf_since: int | None = time.monotonic_ns()
+        """Since when there is no manager that has ordered anything; None while there is one."""
         self.ended_early: Callable[[str], None] = lambda _why: None
         """Called when a manager has ended that had not lived long."""
 
@@ -218,6 +220,7 @@ class Supervisor:
                     os.close(descriptor)  # nobody orders anything with descriptors
                 if isinstance(order, wire.Heard):
                     self._heard(order.count)
+                self.deaf_since = None
                 self._obey(order)
         except wire.WireClosed:
             # It is about to end; how is worth knowing, so it gets the time for it.
@@ -295,6 +298,8 @@ class Supervisor:
             self._channel.close()
             self._channel = None
             self._unheard.clear()
+            if self.deaf_since is None:
+                self.deaf_since = time.monotonic_ns()
 
     def _read_stderr(self) -> None:
         if self._child is None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.keeper import SERVE, Puppet, Rig, python
+from harness.keeper import PUPPET, SERVE, Puppet, Rig, python
 from harness.programs import VFORK, compiled
-from harness.waiting import until
+from harness.waiting import ended, until
 
 from fcgipm import wire
 
@@ -113,6 +115,31 @@ def test_the_end_goes_on_though_no_descriptor_is_left(rig: Start) -> None:
     puppet.order(wire.Shutdown(status=0, finished=True))
     puppet.end(0)
     assert keeper.process.wait(10) == 0
+
+
+def test_without_a_manager_the_keeper_empties_the_applications_itself(rig: Start, place: Path) -> None:
+    program = place / "manager"
+    program.write_text(f"#!/bin/sh\nexec {sys.executable} {PUPPET} {place}/meet\n")
+    program.chmod(0o755)
+    keeper = rig(ONE, manager=str(program))
+    puppet = keeper.puppet()
+    busy = puppet.spawn("one", 1).pid
+    before = len(os.listdir(f"/proc/{busy}/fd"))
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(str(keeper.socket("one")))
+        until(lambda: len(os.listdir(f"/proc/{busy}/fd")) > before, what="the visitor is accepted")
+        idle = puppet.spawn("one", 2).pid
+        program.unlink()
+        puppet.end(1)
+        keeper.logged("the manager cannot be started")
+        os.kill(keeper.pid, signal.SIGTERM)
+
+        ended(idle, within=20)
+        keeper.logged("there is no manager to stop the applications; the keeper does it by itself")
+        assert not keeper.socket("one").exists()
+        os.kill(busy, 0)
+    assert keeper.process.wait(10) == 0
+    assert "killed because" not in keeper.log()
 
 
 def test_a_death_is_told_between_orders_that_take_long(rig: Start, place: Path) -> None:

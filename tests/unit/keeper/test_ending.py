@@ -1,9 +1,11 @@
-"""Whoever asks a third time does not wait for what does not even die of SIGKILL."""
+"""Nobody waits for what does not even die of SIGKILL, nor for a manager that cannot be started."""
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +15,16 @@ import pytest
 from harness.instances import recipe
 
 from fcgipm.config.identity import own_identity
+from fcgipm.config.schema import SECOND
 from fcgipm.keeper.book import Book, Instance
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.dispatch import Dispatch
+from fcgipm.keeper.emptying import Emptying
 from fcgipm.keeper.ending import Ending
 from fcgipm.keeper.listener import Listener
 from fcgipm.keeper.strays import Strays
 from fcgipm.keeper.supervise import Supervisor
+from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux.sock_diag import Diag, endpoint_of
 from fcgipm.log import FileSink, Logger, open_file
 
@@ -58,7 +63,8 @@ def test_a_third_signal_ends_the_waiting_for_the_dead(context: Context, instance
     book = Book()
     book.add(instance)
     supervisor = Supervisor(context, ["/bin/false"], lambda: pytest.fail("no manager"), lambda _order: None)
-    ending = Ending(context, book, Strays(context, book.is_leader), supervisor)
+    emptying = Emptying(book, withdraw=lambda: None, retire=lambda _number: None)
+    ending = Ending(context, book, Strays(context, book.is_leader), supervisor, emptying)
 
     ended = []
     for _ in range(3):
@@ -68,3 +74,46 @@ def test_a_third_signal_ends_the_waiting_for_the_dead(context: Context, instance
     assert ended == [False, False, True]
     assert ending.status == 1
     assert f"left behind: one/1 (pid {instance.pid})" in (tmp_path / "log").read_text()
+
+
+def test_without_a_manager_instances_are_stopped_all_the_same(context: Context, instance: Instance) -> None:
+    book = Book()
+    book.add(instance)
+    supervisor = Supervisor(context, ["/bin/false"], lambda: pytest.fail("no manager"), lambda _order: None)
+    did: list[object] = []
+    emptying = Emptying(book, withdraw=lambda: did.append("withdraw"), retire=did.append)
+    ending = Ending(context, book, Strays(context, book.is_leader), supervisor, emptying)
+    assert ending.deadline() is None
+
+    before = time.monotonic_ns()
+    ending.asked("SIGTERM")
+    due = ending.deadline()
+    assert due is not None
+    assert 10 <= (due - before) / SECOND < 11  # longer than any manager takes to begin
+    ended = []
+    ending.expire(due)
+    ended.append(context.dispatch.ended)
+    book.remove(instance)  # it has ended
+    ending.expire(due)
+    ended.append(context.dispatch.ended)
+
+    assert did == ["withdraw", 1]
+    assert ended == [False, True]
+    assert ending.status == 0
+    pidfds.send(instance.pidfd, signal.SIGKILL)
+
+
+def test_a_manager_that_gives_orders_is_left_to_do_it(context: Context, instance: Instance) -> None:
+    book = Book()
+    book.add(instance)
+    supervisor = Supervisor(context, ["/bin/false"], lambda: pytest.fail("no manager"), lambda _order: None)
+    emptying = Emptying(book, withdraw=lambda: pytest.fail("withdrawn"), retire=lambda _number: pytest.fail("retired"))
+    ending = Ending(context, book, Strays(context, book.is_leader), supervisor, emptying)
+    before = time.monotonic_ns()
+    ending.asked("SIGTERM")
+    supervisor.deaf_since = None
+
+    due = ending.deadline()
+    assert due is not None
+    assert 15 <= (due - before) / SECOND < 16
+    pidfds.send(instance.pidfd, signal.SIGKILL)
