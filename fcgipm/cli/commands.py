@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from fcgipm.cli import status
 from fcgipm.cli.client import Answer, Client, ClientError, Lost
+from fcgipm.cli.printing import complain
 from fcgipm.cli.words import printable, wants_colour
 from fcgipm.verbs import VERBS, ExitCode
 
@@ -49,7 +50,7 @@ def run(options: Namespace, path: str) -> ExitCode:
 
 def tell(text: str) -> None:
     """Say something to the person, apart from the data."""
-    print(f"fcgipmctl: {printable(text)}", file=sys.stderr)
+    complain("fcgipmctl", printable(text))
 
 
 def _status(client: Client, options: Namespace) -> ExitCode:

@@ -25,17 +25,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _start(file, foreground=False)
         case ["start", "--foreground", file] | ["start", file, "--foreground"] if not file.startswith("-"):
             return _start(file, foreground=True)
+    from fcgipm.cli.printing import exit_status  # noqa: PLC0415
+
+    wanted: list[argparse.Namespace] = []
+    status = exit_status("fcgipm", lambda: _tell(words, wanted))
+    for options in wanted:
+        return _start(options.file, foreground=options.foreground)
+    return status
+
+
+def _tell(words: list[str], to_be_started: list[argparse.Namespace]) -> int:
+    """Do what only prints; what starts the daemon is left in *to_be_started*."""
     options = _parser().parse_args(words)
     if options.command == "start":
-        return _start(options.file, foreground=options.foreground)
-    rest = words[1:]
+        to_be_started.append(options)
+        return 0
     if options.command == "check":
         from fcgipm.cli import check  # noqa: PLC0415
 
-        return check.main(rest)
+        return check.main(words[1:])
     from fcgipm.cli import show  # noqa: PLC0415
 
-    return show.main(rest)
+    return show.main(words[1:])
 
 
 def _start(file: str, *, foreground: bool) -> int:

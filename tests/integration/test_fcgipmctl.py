@@ -241,6 +241,8 @@ def test_a_shutdown_that_is_not_finished_is_5(stage: Stage, ctl: Ctl) -> None:
     assert ctl("shutdown", "--timeout", "0.2").returncode == 5
 
 
+UNWRITABLE = [("> /dev/full", "no space left on device"), (">&-", "standard output is closed")]
+
 # ── logs, events ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -307,8 +309,26 @@ def test_output_that_cannot_be_written_is_1_and_says_why(stage: Stage) -> None:
     assert done.stderr == "fcgipmctl: cannot write the output: no space left on device\n"
 
 
+@pytest.mark.parametrize(("redirection", "reason"), UNWRITABLE)
+def test_whatever_cannot_be_written_is_1_and_says_why(stage: Stage, redirection: str, reason: str) -> None:
+    write(stage, "blog", "a line\n")
+    until(lambda: subprocess.check_output([FCGIPMCTL, "-s", str(stage.control), "logs", "blog"]))
+    lines = ("status blog", "--json status", "start blog", "logs blog", "events", "snippet nginx", "metrics",
+             "--json stop shop", "--json apply", "--json stop nobody", "--version", "status --help")  # fmt: skip
+    for line in lines:
+        command = f"exec {FCGIPMCTL} -s {stage.control} {line} {redirection}"
+        done = subprocess.run(
+            ["bash", "-c", command], stderr=subprocess.PIPE, text=True, check=False, env=environment()
+        )
+        assert done.returncode == 1, line
+        assert done.stderr.splitlines()[-1] == f"fcgipmctl: cannot write the output: {reason}", line
+        assert "Traceback" not in done.stderr
+
+
 def test_closed_descriptors_and_poor_locales_do_no_harm(stage: Stage, place: Path) -> None:
-    assert redirected(stage, ">&- 2>&-").returncode == 0
+    assert redirected(stage, ">&- 2>&-").returncode == 1
+    assert redirected(stage, "<&- 2>&-").returncode == 0
+    assert redirected(stage, "nobody 2>/dev/full").returncode == 2
     strange = redirected(stage, "größe", PYTHONIOENCODING="ascii")
     assert (strange.returncode, strange.stderr) == (2, "fcgipmctl: unknown application 'gr\\xf6\\xdfe'\n")
     bytes_of_no_text = redirected(stage, "$'\\xff'")

@@ -94,6 +94,25 @@ def test_a_reader_who_goes_away_is_no_error(files: Files, command: str) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize(
+    ("redirection", "reason"),
+    [("> /dev/full", "no space left on device"), (">&-", "standard output is closed")],
+)
+@pytest.mark.parametrize(
+    "words",
+    ["check", "show", "show --json", "-t", "check --help", "show --help", "start --help", "--help",
+     "--version", "check bad"],
+)  # fmt: skip
+def test_output_that_cannot_be_written_is_1_and_says_why(
+    files: Files, words: str, redirection: str, reason: str
+) -> None:
+    good, bad = files.write("apps.toml", APP), files.write("bad.toml", "[app.b]")
+    words = words.replace("bad", bad) if "bad" in words else words if "--help" in words else f"{words} {good}"
+    command = f"exec {sys.executable} -m fcgipm.cli.fcgipm {words} {redirection}"
+    done = subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, f"fcgipm: cannot write the output: {reason}\n")
+
+
 def test_show_of_a_bad_file(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     path = files.write("apps.toml", "[app.a]")
 
