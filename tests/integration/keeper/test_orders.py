@@ -249,6 +249,7 @@ def test_a_background_job_of_an_instance_may_outlive_it(rig: Start) -> None:
     puppet = keeper.puppet()
     leader = puppet.spawn("one", 1)
     (job,) = (int(word) for word in Path(f"/proc/{leader.pid}/task/{leader.pid}/children").read_text().split())
+    until(lambda: os.readlink(f"/proc/{job}/fd/0") == "/dev/null")  # until then it could take visitors
     os.kill(leader.pid, signal.SIGKILL)
     puppet.expect(wire.Exited)
     puppet.spawn("one", 2)  # it has had its time
