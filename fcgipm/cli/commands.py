@@ -53,6 +53,11 @@ def tell(text: str) -> None:
     complain("fcgipmctl", printable(text))
 
 
+def print_failure(text: str, code: ExitCode) -> None:
+    """Print *text* as JSON: what `--json` has in place of data.  It is one line, as it may end a stream of lines."""
+    print(json.dumps({"version": 1, "error": text, "exit": int(code)}, ensure_ascii=False))
+
+
 def _status(client: Client, options: Namespace) -> ExitCode:
     answer = _checked(client, client.get("status", [("app", name) for name in options.apps]))
     found = client.document(answer)
@@ -92,7 +97,10 @@ def _apply(client: Client, options: Namespace) -> ExitCode:
 
 def _report(client: Client, options: Namespace, body: Mapping[str, Any]) -> ExitCode:
     """Send *body*, and show what came of it: outcomes to standard output, what went wrong to standard error."""
-    answer, found = _asked(client, options, body)
+    return _show(options, *_asked(client, options, body))
+
+
+def _show(options: Namespace, answer: Answer, found: Mapping[str, Any]) -> ExitCode:
     for text in (*found.get("warnings", ()), *found.get("problems", ())):
         print(printable(text), file=sys.stderr)
     if options.json:
@@ -165,8 +173,7 @@ def _stream(
         else:
             print(line_of(item), flush=options.follow)
     if options.follow:
-        tell("fcgipm has ended, or its manager was replaced")
-        return ExitCode.FAILED
+        raise ClientError("fcgipm has ended, or its manager was replaced", ExitCode.FAILED)
     return ExitCode.DONE
 
 
@@ -234,19 +241,17 @@ def _shutdown(client: Client, options: Namespace) -> ExitCode:
     """Ask for the end, then wait until nobody listens any more: the answer comes before the daemon is gone."""
     deadline = time.monotonic() + options.timeout
     try:
-        code = _report(client, options, {})
+        answer, found = _asked(client, options, {})
     except Lost:
         if client.is_there():
             raise
         return ExitCode.DONE
-    if code is not ExitCode.DONE or options.no_wait:
-        return code
-    while client.is_there():
+    while answer.status < 400 and not options.no_wait and client.is_there():
         if time.monotonic() > deadline:
-            tell(f"fcgipm is still there after {options.timeout:g} s; it goes on stopping")
-            return ExitCode.TIMED_OUT
+            text = f"fcgipm is still there after {options.timeout:g} s; it goes on stopping"
+            raise ClientError(text, ExitCode.TIMED_OUT)
         time.sleep(_GONE_PAUSE)  # noqa: TID251  # there is no loop here that could be blocked
-    return ExitCode.DONE
+    return _show(options, answer, found)
 
 
 def _checked(client: Client, answer: Answer) -> Answer:

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from fcgipm.cli import commands
 from fcgipm.cli.client import ClientError
-from fcgipm.cli.parser import parse, socket_path
-from fcgipm.cli.printing import exit_status
+from fcgipm.cli.parser import Misuse, parse, socket_path
+from fcgipm.cli.printing import complain, exit_status
+from fcgipm.verbs import ExitCode
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,10 +27,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    options = parse(words)
+    try:
+        options = parse(words)
+    except Misuse as misuse:
+        if "--json" in words:
+            commands.print_failure(str(misuse), ExitCode.USAGE)
+            sys.stdout.flush()
+        misuse.parser.print_usage(sys.stderr)
+        complain(misuse.parser.prog, f"error: {misuse}")
+        return ExitCode.USAGE
     try:
         return commands.run(options, socket_path(options.socket, os.environ))
     except ClientError as error:
+        if options.json:
+            commands.print_failure(str(error), error.code)
         sys.stdout.flush()
         commands.tell(str(error))
         return error.code

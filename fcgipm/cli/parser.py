@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from fcgipm import __version__
 from fcgipm.verbs import VERBS, Apps, Verb
@@ -16,8 +16,24 @@ DEFAULTS: Final = {"socket": None, "json": False, "timeout": 60.0, "no_wait": Fa
 _NARGS: Final = {Apps.OPTIONAL_ONE: "?", Apps.OPTIONAL: "*", Apps.ONE: None, Apps.SOME: "+"}
 
 
+class Misuse(Exception):
+    """The command line is wrong; *parser* is the one that says how it should be."""
+
+    def __init__(self, text: str, parser: argparse.ArgumentParser) -> None:
+        super().__init__(text)
+        self.parser = parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Leaves it to its caller to tell what is wrong, and how."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `Misuse`."""
+        raise Misuse(message, self)
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the options and arguments of the command line; ends the program with 2 and a message if it is wrong.
+    """Return the options and arguments of the command line; raises `Misuse` if it is wrong.
 
     Beside those in `DEFAULTS` it has ``verb``, ``apps`` (a list) and what the verb's line in `VERBS` names.
     """
@@ -34,7 +50,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def build() -> argparse.ArgumentParser:
     """Return the parser."""
     shared = _shared()
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="fcgipmctl",
         description="Look at and steer a running fcgipm.",
         parents=[shared],
@@ -56,9 +72,9 @@ def build() -> argparse.ArgumentParser:
     return parser
 
 
-def _shared() -> argparse.ArgumentParser:
+def _shared() -> _Parser:
     """Return the options that may stand before and after the command; without defaults, so that none hides another."""
-    shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    shared = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     group = shared.add_argument_group("everywhere")
     group.add_argument("-s", "--socket", metavar="PATH", help="the control socket (default: $FCGIPM_SOCKET, or found)")
     group.add_argument("--json", action="store_true", help="print JSON")
@@ -71,7 +87,8 @@ def _add(parser: argparse.ArgumentParser, verb: Verb) -> None:
     if verb.first is not None:
         parser.add_argument(verb.first.name, metavar=verb.first.metavar, help=verb.first.summary)
     if verb.apps is not Apps.NONE:
-        parser.add_argument("apps", nargs=_NARGS[verb.apps], metavar="APP", help="name of an application")
+        apps = parser.add_argument("apps", nargs=_NARGS[verb.apps], metavar="APP", help="name of an application")
+        apps.required = verb.apps not in {Apps.OPTIONAL, Apps.OPTIONAL_ONE}  # argparse names "*" among what is missing
     if verb.last is not None:
         parser.add_argument(verb.last.name, metavar=verb.last.metavar, help=verb.last.summary)
     for switch in verb.switches:

@@ -125,7 +125,7 @@ def _connection(request: web.BaseRequest) -> Connection:
 
 
 async def _body(request: web.BaseRequest) -> bytes:
-    too_large = misused(f"the body is larger than {MAX_BODY // 1024} KiB", 413)
+    too_large = misused(f"the arguments, the body of this request, are larger than {MAX_BODY // 1024} KiB", 413)
     if (request.content_length or 0) > MAX_BODY:
         raise too_large
     try:

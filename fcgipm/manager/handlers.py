@@ -123,6 +123,9 @@ async def send_request(call: Call) -> web.StreamResponse:
     """Send one FastCGI request to an application, and answer with what it answered."""
     name = call.arguments.apps[0]
     _check_known(call, call.arguments.apps, external=True)
+    uri = str(call.arguments.word)
+    if not uri.startswith("/"):
+        raise misused(f"cannot request {uri!r} from {name}: it does not begin with /")
     state = call.driver.state
     application = state.applications.get(name) or state.externals[name]
     listener = state.listener(name)
@@ -131,7 +134,7 @@ async def send_request(call: Call) -> web.StreamResponse:
     if address is None:
         raise Refused(409, f"{name} has no socket now", ExitCode.FAILED)
     try:
-        answer = await request(application, address, str(call.arguments.word), call.arguments.timeout)
+        answer = await request(application, address, uri, call.arguments.timeout)
     except RequestError as error:
         timed_out = error.timed_out
         code = ExitCode.TIMED_OUT if timed_out else ExitCode.FAILED
@@ -260,7 +263,8 @@ def _check_known(call: Call, names: Iterable[str], *, external: bool, more: Iter
         if name not in known:
             raise unknown_app(name, known)
         if name in state.externals and not external:
-            raise misused(f"cannot {call.verb.name} {name}: it is external, managed elsewhere")
+            what = "show logs of" if call.verb.name == "logs" else call.verb.name
+            raise misused(f"cannot {what} {name}: it is external, managed elsewhere")
 
 
 def _named(name: str, names: Iterable[str]) -> bool:

@@ -200,6 +200,27 @@ def test_a_number_of_processes_that_is_none_is_2(ctl: Ctl, processes: str) -> No
     assert processes in done.stderr
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["status nobody", "logs nobody", "logs -f nobody", "snippet moon", "snippet nginx nobody", "scale blog x",
+     "start nobody", "request nobody /", "request blog x", "dance", "status --timeout x", "", "-s /none status",
+     "-s /none stop blog"],
+)  # fmt: skip
+def test_with_json_what_went_wrong_is_json_too(ctl: Ctl, line: str) -> None:
+    done = ctl("--json", *line.split())
+    found = json.loads(done.stdout)
+    assert found["version"] == 1
+    assert found["exit"] == done.returncode == (4 if "none" in line else 2)
+    assert found["error"]
+    assert done.stderr.endswith(f": {found['error']}\n")
+
+
+def test_without_json_there_is_none(ctl: Ctl) -> None:
+    done = ctl("dance")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: fcgipmctl ")
+
+
 def test_an_apply_shows_what_changed(ctl: Ctl, stage: Stage) -> None:
     def applied(request: int) -> wire.Applied:
         changes = (wire.ChangedKey(app="blog", key="idle-timeout", effect="in place"),)
@@ -238,7 +259,8 @@ def test_shutdown_waits_until_nobody_is_there(stage: Stage) -> None:
 
 def test_a_shutdown_that_is_not_finished_is_5(stage: Stage, ctl: Ctl) -> None:
     stage.deaf = True
-    assert ctl("shutdown", "--timeout", "0.2").returncode == 5
+    done = ctl("shutdown", "--json", "--timeout", "0.2")
+    assert done.returncode == json.loads(done.stdout)["exit"] == 5
 
 
 UNWRITABLE = [("> /dev/full", "no space left on device"), (">&-", "standard output is closed")]
@@ -314,7 +336,7 @@ def test_whatever_cannot_be_written_is_1_and_says_why(stage: Stage, redirection:
     write(stage, "blog", "a line\n")
     until(lambda: subprocess.check_output([FCGIPMCTL, "-s", str(stage.control), "logs", "blog"]))
     lines = ("status blog", "--json status", "start blog", "logs blog", "events", "snippet nginx", "metrics",
-             "--json stop shop", "--json apply", "--json stop nobody", "--version", "status --help")  # fmt: skip
+             "--json stop shop", "--json stop nobody", "--json", "--version", "status --help")  # fmt: skip
     for line in lines:
         command = f"exec {FCGIPMCTL} -s {stage.control} {line} {redirection}"
         done = subprocess.run(

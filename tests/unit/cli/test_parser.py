@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fcgipm.cli.parser import build, parse, socket_path
+from fcgipm.cli.parser import Misuse, build, parse, socket_path
 from fcgipm.verbs import VERBS
 
 
@@ -50,11 +50,15 @@ def test_arguments_are_as_the_table_of_verbs_says() -> None:
      "snippet nginx --context moon", "apply blog", "status --timeout nan", "status --js",
      "--sock /x status"],
 )  # fmt: skip
-def test_wrong_use_ends_with_2(line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
+def test_wrong_use_is_refused(line: str) -> None:
+    with pytest.raises(Misuse) as misuse:
         parse(line.split())
-    assert ended.value.code == 2
-    assert "usage: fcgipmctl" in capsys.readouterr().err
+    assert misuse.value.parser.format_usage().startswith("usage: fcgipmctl")
+
+
+def test_only_what_is_required_is_said_to_be_missing() -> None:
+    with pytest.raises(Misuse, match=r"required: SERVER$"):
+        parse(["snippet"])
 
 
 def test_every_verb_is_in_the_help() -> None:
