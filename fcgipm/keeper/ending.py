@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import time
 from typing import Final
 
@@ -25,6 +26,18 @@ _REAPING: Final = 5 * SECOND
 """How long processes may take to die after SIGKILL."""
 
 
+class Stage(enum.Enum):
+    """How far the end is; it never goes back."""
+
+    SERVING = "serving"
+    EMPTYING = "emptying"
+    """The end is decided; the applications finish their requests."""
+    CUTTING = "cutting"
+    """The manager's wire is closed, and nothing may be left."""
+    KILLING = "killing"
+    """The manager was killed, too; only the kernel is waited for."""
+
+
 class Ending:
     """From the first TERM to the last process.
 
@@ -41,31 +54,27 @@ class Ending:
         self._strays = strays
         self._supervisor = supervisor
         self._emptying = emptying
-        self._asked = False
-        self._hurried = False
-        """Whether it was asked for again."""
+        self._stage = Stage.SERVING
+        self._asks = 0
+        """How often somebody has sent a signal that asks for the end."""
         self.decided: int | None = None
         """The exit status with which the daemon is to end; None while it is not to."""
         self._decided_at = 0
         self._due: int | None = None
-        self._closing = False
-        """The manager's wire is closed, and nothing may be left."""
-        self._killed = False
         self.status = 0
         """The daemon's exit status."""
 
     def asked(self, signal_name: str) -> None:
         """Somebody has sent *signal_name*: end gracefully, or at once if that is asked for again."""
-        if self._hurried:
+        self._asks += 1
+        if self._asks > 2:
             self._context.say("warning", f"signal {signal_name} once more: what is still there is left behind")
             self._leave()
-        elif self._asked or self._closing:
-            self._hurried = True
+        elif self._asks == 2 or self._is_closing:
             self._context.say("warning", f"signal {signal_name} again: ending at once")
             self.begin(1)
             self._due = time.monotonic_ns()
         else:
-            self._asked = True
             self.decide(0)
             self._context.say("info", f"signal {signal_name}: every application is stopped, then fcgipm ends")
             if not self._context.reporter.report(wire.Signalled(name="TERM")):
@@ -76,7 +85,8 @@ class Ending:
 
         Over the death of the manager this is remembered here: the next one goes on with it.
         """
-        if self.decided is None:
+        if self._stage is Stage.SERVING:
+            self._stage = Stage.EMPTYING
             self.decided = status
             apps = self._context.loaded.config.applications.values()
             patience = max((app.stop_timeout for app in apps), default=0)
@@ -86,9 +96,9 @@ class Ending:
 
     def begin(self, status: int) -> None:
         """End now: cut what still runs, let the manager go, then end the loop with *status*."""
-        if self._closing:
+        if self._is_closing:
             return
-        self._closing, self.status = True, status
+        self._stage, self.status = Stage.CUTTING, status
         connections = cut_all(list(self._book), self._context.diag)
         for app in dict.fromkeys(instance.app for instance in self._book):
             number, lost = self._book.count(app), connections.get(app, 0)
@@ -101,7 +111,7 @@ class Ending:
 
     def look(self) -> None:
         """End the loop if nothing is left to wait for."""
-        if self._closing and not len(self._book) and not self._supervisor.is_alive:
+        if self._is_closing and not len(self._book) and not self._supervisor.is_alive:
             self._context.dispatch.ended = True
 
     def deadline(self) -> int | None:
@@ -111,22 +121,29 @@ class Ending:
 
     def expire(self, now: int) -> None:
         """Stop waiting: for the manager's order, for its end, for the last processes."""
-        if not self._closing and self._due is not None and now < self._due:
-            self._empty()
-        elif not self._closing:
-            self._context.say("error", "the applications were not stopped in time; what still runs is killed")
-            self.begin(1)
-        elif not self._killed:
-            self._killed = True
-            self._supervisor.kill()
-            self._due = now + _REAPING
-        else:
-            self._leave()
+        match self._stage:
+            case Stage.SERVING:
+                pass  # nothing is due
+            case Stage.EMPTYING if self._due is not None and now < self._due:
+                self._empty()
+            case Stage.EMPTYING:
+                self._context.say("error", "the applications were not stopped in time; what still runs is killed")
+                self.begin(1)
+            case Stage.CUTTING:
+                self._stage = Stage.KILLING
+                self._supervisor.kill()
+                self._due = now + _REAPING
+            case Stage.KILLING:
+                self._leave()
+
+    @property
+    def _is_closing(self) -> bool:
+        return self._stage in (Stage.CUTTING, Stage.KILLING)
 
     def _alone_from(self) -> int | None:
         """Return from when on the keeper stops the applications by itself; None where a manager does, or none need."""
         since = self._supervisor.deaf_since
-        if self.decided is None or self._closing or since is None:
+        if self._stage is not Stage.EMPTYING or since is None:
             return None
         return max(since, self._decided_at) + ALONE
 
