@@ -18,6 +18,7 @@ from fcgipm.counting import counted
 from fcgipm.keeper.apply import Applier
 from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
+from fcgipm.keeper.conversation import Handover
 from fcgipm.keeper.dispatch import Dispatch
 from fcgipm.keeper.emptying import Emptying
 from fcgipm.keeper.ending import Ending
@@ -37,7 +38,7 @@ from fcgipm.keeper.signals import Signals
 from fcgipm.keeper.sockets import SocketError
 from fcgipm.keeper.starting import Starting
 from fcgipm.keeper.strays import Strays
-from fcgipm.keeper.supervise import Handover, Supervisor
+from fcgipm.keeper.supervise import Supervisor
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import procfs, systemd
 from fcgipm.linux.sock_diag import Diag

@@ -1,19 +1,19 @@
-"""The manager's process: started, given a snapshot, listened to, replaced."""
+"""The manager's process: started, supervised, replaced, and at last ended."""
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import os
 import signal
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from fcgipm import wire
-from fcgipm.config.schema import MILLISECOND, SECOND
+from fcgipm.config.schema import SECOND
 from fcgipm.keeper.context import Context
+from fcgipm.keeper.conversation import Calls, Conversation, Handover
 from fcgipm.keeper.launch import Launched, launch
 from fcgipm.keeper.reserve import Reserve
 from fcgipm.linux import memory
@@ -23,24 +23,24 @@ from fcgipm.log import LineSplitter
 PATIENCE: Final = 60 * SECOND
 """How long a report may be unheard."""
 _PAUSES: Final = tuple(seconds * SECOND for seconds in (0, 1, 2, 4, 8, 16, 30))
-_TURN: Final = 20 * MILLISECOND
-"""How long orders may be carried out until others have their turn: one that meets a stubborn process takes 250 ms."""
 _LONG_LIFE: Final = 60 * SECOND
 """A manager that lived so long is followed by another at once."""
-
-
 _FAREWELL: Final = 2 * SECOND
 """How long a manager that has closed the wire may take to end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Handover:
-    """What a new manager is given before it begins."""
+class Stage(enum.Enum):
+    """What there is of a manager."""
 
-    snapshot: wire.Snapshot
-    handed: Sequence[tuple[wire.Handed, tuple[int, ...]]]
-    missed: Sequence[wire.Report] = ()
-    """What no manager before has dealt with, told when it has begun."""
+    ABSENT = "absent"
+    """Nothing; the next one is started when it is due."""
+    TALKING = "talking"
+    LEAVING = "leaving"
+    """It has closed the wire; when its farewell is over it is killed."""
+    KILLED = "killed"
+    """Its end is waited for."""
+    DISMISSED = "dismissed"
+    """The daemon ends: the wire is closed, by which the manager ends, and no other follows."""
 
 
 class Supervisor:
@@ -57,22 +57,15 @@ class Supervisor:
         self._argv = argv
         self._handover = handover
         self._obey = obey
+        self._stage = Stage.ABSENT
+        self._due: int | None = None
+        """When the stage is over by itself; that of `Stage.TALKING` depends on what is unheard."""
         self._child: Launched | None = None
-        self._channel: wire.Channel[wire.Order] | None = None
+        self._conversation: Conversation | None = None
         self._lines = LineSplitter()
         self._last_line = ""
         self._born = 0
         self._restarts = 0
-        self._next_start: int | None = None
-        self._kill_at: int | None = None
-        self._sent = 0
-        """Reports since the snapshot."""
-        self._unheard: deque[tuple[int, int]] = deque()
-        """Reports that were not heard: their number and when they were sent; one entry for many sent together."""
-        self._is_fat = False
-        """Whether a snapshot is being sent."""
-        self._ending = False
-        self._reading = True
         self._reserve = Reserve()
         self.deaf_since: int | None = time.monotonic_ns()
         """Since when there is no manager that has ordered anything; None while there is one."""
@@ -97,39 +90,33 @@ class Supervisor:
             self._start()
 
     def _start(self) -> None:
-        self._next_start = None
+        self._due = None
         try:
             handover = self._handover()  # before there is a channel: what it settles is in the snapshot
             child = launch(self._argv, self._context.loaded.manager, self._context.nofile)
         except OSError as error:
             self._plan_next(f"the manager cannot be started: {error}")
             return
-        self._child, self._born = child, time.monotonic_ns()
-        self._channel = wire.keeper_end(child.wire)
-        self._lines, self._last_line, self._reading = LineSplitter(), "", True
-        self._unheard.clear()
+        self._stage, self._child, self._born = Stage.TALKING, child, time.monotonic_ns()
+        self._lines, self._last_line = LineSplitter(), ""
+        calls = Calls(obey=self._ordered, left=self._left, broken=self.replace)
+        self._conversation = Conversation(self._context.dispatch, child.wire, calls)
         self._context.dispatch.watch(child.stderr, self._read_stderr)
-        self._watch_wire()
         self._context.say("debug", f"the manager is started: pid {child.pid}")
-        self.report(handover.snapshot)
-        self._sent = 0  # they are counted after the snapshot
-        self._unheard.clear()
-        for message, descriptors in handover.handed:
-            self.report(message, descriptors)
-        self.report(wire.Begun())
-        for report in handover.missed:
-            self.report(report)
-        self._is_fat = True
-        self._flush()
+        self._conversation.begin(handover, self._handed_over)
+
+    def _handed_over(self) -> None:
+        self._reserve.take()  # copies that waited to be sent may have been in its place
+        memory.give_back()  # a snapshot of many applications is large, and rare
 
     def _plan_next(self, why: str) -> None:
         """Decide when the next manager is started, and say so."""
-        if self._ending:
+        if self._stage is Stage.DISMISSED:
             return
         now = time.monotonic_ns()
         pause = _PAUSES[min(self._restarts, len(_PAUSES) - 1)]
         self._restarts += 1
-        self._next_start = now + pause
+        self._stage, self._due = Stage.ABSENT, now + pause
         when = f"in {pause // SECOND} s" if pause else "now"
         text = f"{why}; instances are not touched, another is started {when}"
         self._context.say("error" if pause else "warning", text)
@@ -138,119 +125,70 @@ class Supervisor:
 
     def hurry(self) -> None:
         """Start the next manager now instead of after its pause: there is something to do."""
-        if self._next_start is not None:
-            self._next_start = time.monotonic_ns()
+        if self._stage is Stage.ABSENT and self._due is not None:
+            self._due = time.monotonic_ns()
 
     def deadline(self) -> int | None:
         """Return when the next manager is due, or when the present one has not answered for too long."""
-        if self._next_start is not None:
-            return self._next_start
-        if self._kill_at is not None:
-            return self._kill_at
-        return self._unheard[0][1] + PATIENCE if self._unheard else None
+        if self._conversation is None:
+            return self._due
+        since = self._conversation.unheard_since
+        return None if since is None else since + PATIENCE
 
     def expire(self, now: int) -> None:
-        """Start a manager, or replace the one that does not answer."""
-        if self._next_start is not None and self._next_start <= now:
-            self.start()
-        elif self._kill_at is not None:
-            self._kill_at = None
-            self.kill()
-        elif self._unheard:
-            self.replace(f"it has not answered for {PATIENCE // SECOND} s")
+        """Start a manager, or replace the one that does not answer, or kill the one that does not end."""
+        match self._stage:
+            case Stage.ABSENT:
+                if self._due is not None and self._due <= now:
+                    self.start()
+            case Stage.TALKING:
+                self.replace(f"it has not answered for {PATIENCE // SECOND} s")
+            case Stage.LEAVING:
+                self._stage, self._due = Stage.KILLED, None
+                self.kill()
+            case Stage.KILLED:
+                pass  # nothing is due
+            case Stage.DISMISSED:
+                self._due = None
+                self.kill()
 
-    # ── the wire ─────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── talking ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def report(self, message: wire.Report, descriptors: Sequence[int] = ()) -> bool:
         """See `context.Reporter.report`."""
-        if self._channel is None:
-            return False
-        try:
-            self._channel.send(message, descriptors)
-        except (wire.WireError, OSError) as error:  # OSError: no descriptors left for copies
-            self.replace(f"it cannot be told anything: {error}")
-            return False
-        self._sent += 1
-        now = time.monotonic_ns()
-        if self._unheard and now - self._unheard[-1][1] < SECOND:
-            self._unheard[-1] = (self._sent, self._unheard[-1][1])
-        else:
-            self._unheard.append((self._sent, now))
-        self._watch_wire()
-        return True
+        return self._conversation is not None and self._conversation.report(message, descriptors)
 
     def hold(self, *, reading: bool) -> None:
         """Take orders (*reading*), or leave them in the wire until later."""
-        if reading != self._reading:
-            self._reading = reading
-            self._watch_wire()
+        if self._conversation is not None:
+            self._conversation.hold(reading=reading)
 
-    def _watch_wire(self) -> None:
-        """Watch the wire for what matters now: orders, and room where something waits to be sent."""
-        if self._channel is None:
-            return
-        writing = self._channel.backlog > 0
-        if self._reading or writing:
-            call = self._serve_wire if self._reading else self._flush
-            self._context.dispatch.watch(self._channel.fileno(), call, read=self._reading, write=writing)
-        else:
-            self._context.dispatch.forget(self._channel.fileno())
+    def _ordered(self, order: wire.Order) -> None:
+        self.deaf_since = None
+        self._obey(order)
 
-    def _flush(self) -> None:
-        if self._channel is not None:
-            try:
-                self._channel.flush()
-            except wire.WireError as error:
-                self.replace(f"it cannot be told anything: {error}")
-                return
-            self._watch_wire()
-            if self._is_fat and not self._channel.backlog:
-                self._is_fat = False
-                self._reserve.take()  # copies that waited to be sent may have been in its place
-                memory.give_back()  # a snapshot of many applications is large, and rare
+    def _left(self) -> None:
+        # It is about to end; how is worth knowing, so it gets the time for it.
+        self._close_wire()
+        self._stage, self._due = Stage.LEAVING, time.monotonic_ns() + _FAREWELL
 
-    def _serve_wire(self) -> None:
-        self._flush()
-        channel = self._channel
-        if channel is None:
-            return
-        try:
-            for order, descriptors in self._orders(channel):
-                for descriptor in descriptors:
-                    os.close(descriptor)  # nobody orders anything with descriptors
-                if isinstance(order, wire.Heard):
-                    self._heard(order.count)
-                self.deaf_since = None
-                self._obey(order)
-        except wire.WireClosed:
-            # It is about to end; how is worth knowing, so it gets the time for it.
-            self._close_wire()
-            self._kill_at = time.monotonic_ns() + _FAREWELL
-        except wire.WireError as error:
-            self.replace(f"it sent what is no order: {error}")
-
-    def _orders(self, channel: wire.Channel[wire.Order]) -> Iterator[tuple[wire.Order, list[int]]]:
-        """Yield what has come, one at a time: an order may end the reading, or the manager."""
-        end = time.monotonic_ns() + _TURN
-        while channel is self._channel and self._reading and time.monotonic_ns() < end:
-            received = list(channel.receive(1))
-            if not received:
-                return
-            yield from received
-
-    def _heard(self, count: int) -> None:
-        while self._unheard and self._unheard[0][0] <= count:
-            self._unheard.popleft()
+    def _close_wire(self) -> None:
+        if self._conversation is not None:
+            self._conversation.close()
+            self._conversation = None
+            if self.deaf_since is None:
+                self.deaf_since = time.monotonic_ns()
 
     # ── ending ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def replace(self, why: str) -> None:
         """Kill the manager, of which no more is expected; another one is started when it is reaped."""
-        if self._child is None or self._channel is None:
+        if self._child is None or self._stage is not Stage.TALKING:
             return
-        if not self._ending and not pidfds.has_ended(self._child.pidfd):
+        if not pidfds.has_ended(self._child.pidfd):
             self._context.say("error", f"the manager (pid {self._child.pid}) is replaced: {why}")
         self._close_wire()
+        self._stage = Stage.KILLED
         pidfds.send(self._child.pidfd, signal.SIGKILL)
 
     def ended(self, pid: int) -> bool:
@@ -267,7 +205,7 @@ class Supervisor:
         self._context.dispatch.forget(child.stderr)
         os.close(child.stderr)
         os.close(child.pidfd)
-        self._child = self._kill_at = None
+        self._child = self._due = None
         # Here and nowhere else: a launch that fails is no long life, whenever the last birth was.
         if time.monotonic_ns() - self._born >= _LONG_LIFE:
             self._restarts = 0
@@ -278,8 +216,9 @@ class Supervisor:
 
     def end(self) -> None:
         """Close the wire, by which the manager ends, and start no other."""
-        self._ending = True
-        self._next_start = None
+        if self._stage is Stage.ABSENT:
+            self._due = None  # else it is the farewell, which goes on
+        self._stage = Stage.DISMISSED
         self._close_wire()
         self._reserve.end()
 
@@ -291,15 +230,6 @@ class Supervisor:
         """Kill the manager that has not ended by itself."""
         if self._child is not None:
             pidfds.send(self._child.pidfd, signal.SIGKILL)
-
-    def _close_wire(self) -> None:
-        if self._channel is not None:
-            self._context.dispatch.forget(self._channel.fileno())
-            self._channel.close()
-            self._channel = None
-            self._unheard.clear()
-            if self.deaf_since is None:
-                self.deaf_since = time.monotonic_ns()
 
     def _read_stderr(self) -> None:
         if self._child is None:
