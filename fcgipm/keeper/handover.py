@@ -2,18 +2,72 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
+import fcgipm
 from fcgipm import wire
 from fcgipm.codec import to_json
 from fcgipm.config.definitions import to_definition
 from fcgipm.config.schema import Application, Daemon, External
+from fcgipm.keeper.conversation import Handover
 from fcgipm.keeper.rights import access_of
 
 if TYPE_CHECKING:
     from fcgipm.config.loaded import Loaded
+    from fcgipm.keeper.answers import Answers
+    from fcgipm.keeper.book import Book
+    from fcgipm.keeper.context import Context
+    from fcgipm.keeper.ending import Ending
+    from fcgipm.keeper.listeners import Listeners
+    from fcgipm.keeper.orders import Orders
+    from fcgipm.keeper.own_sockets import OwnSockets
+    from fcgipm.keeper.starting import Starting
+
+
+@dataclass(frozen=True, slots=True)
+class Briefing:
+    """Who knows what a new manager is told."""
+
+    context: Context
+    book: Book
+    starting: Starting
+    listeners: Listeners
+    orders: Orders
+    own: OwnSockets
+    ending: Ending
+    answers: Answers
+    started_at: int
+    """When the daemon was started, in monotonic nanoseconds."""
+    started_unix: float
+    """The same as seconds since 1970."""
+
+    def handover(self) -> Handover:
+        """Return everything that a new manager needs, after what still was under way for the one before."""
+        self.orders.forget()
+        self.starting.settle()
+        snapshot = wire.Snapshot(
+            version=fcgipm.__version__,
+            pid=os.getpid(),
+            started_at=self.started_at,
+            started_unix=self.started_unix,
+            definitions=definitions_of(self.context.loaded),
+            instances=tuple(self.starting.fact(instance) for instance in self.book if not instance.hidden),
+            listeners=self.listeners.facts(),
+            notes=dict(self.orders.notes),
+            next_instance=self.book.highest + 1,
+            ending=self.ending.decided,
+        )
+        handed = [(wire.Handed(what=what), (descriptor,)) for what, descriptor in self.own.handed()]
+        handed.append((wire.Handed(what="log"), (self.context.log.sink.fileno(),)))
+        pipes = [
+            (wire.Handed(what="pipes", instance=instance.number), (instance.stdout, instance.stderr))
+            for instance in self.book
+            if not instance.hidden
+        ]
+        return Handover(snapshot, [*handed, *pipes], [*self.answers.missed(), *self.listeners.awaited()])
 
 
 def definitions_of(loaded: Loaded) -> wire.Definitions:

@@ -6,7 +6,6 @@ import contextlib
 import gc
 import os
 import resource
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import fcgipm
 from fcgipm import wire
 from fcgipm.counting import counted
+from fcgipm.keeper.answers import Answers
 from fcgipm.keeper.apply import Applier
 from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
@@ -23,9 +23,10 @@ from fcgipm.keeper.dispatch import Dispatch
 from fcgipm.keeper.emptying import Emptying
 from fcgipm.keeper.ending import Ending
 from fcgipm.keeper.guard import Guard
-from fcgipm.keeper.handover import definitions_of
+from fcgipm.keeper.handover import Briefing
 from fcgipm.keeper.identity import why_it_cannot_run
 from fcgipm.keeper.listeners import Listeners
+from fcgipm.keeper.logfile import open_log, reopen_log
 from fcgipm.keeper.orders import Actions, Orders
 from fcgipm.keeper.outputs import Outputs
 from fcgipm.keeper.own_sockets import OwnSockets
@@ -42,7 +43,7 @@ from fcgipm.keeper.supervise import Supervisor
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import procfs, systemd
 from fcgipm.linux.sock_diag import Diag
-from fcgipm.log import Logger, is_file, open_file, open_sink, wall_clock
+from fcgipm.log import Logger, wall_clock
 
 if TYPE_CHECKING:
     from fcgipm.config.loaded import Loaded
@@ -68,7 +69,7 @@ def run(
     pass-env takes, also when the configuration is applied anew; *notify_socket* is where systemd is told, empty if
     nowhere.  Raises `StartError` if the daemon cannot even begin.
     """
-    log = _open_log(loaded)
+    log = open_log(loaded)
     with contextlib.ExitStack() as stack:
         runtime = Runtime(loaded.config.daemon)
         stack.callback(runtime.close)
@@ -85,15 +86,6 @@ def run(
         for warning in (*loaded.warnings, *_lacking_rights()):
             log.log("warning", warning)
         return keeper.run()
-
-
-def _open_log(loaded: Loaded) -> Logger:
-    daemon = loaded.config.daemon
-    try:
-        sink = open_sink(daemon.log)
-    except OSError as error:
-        raise StartError(f"cannot log to {daemon.log}: {error.strerror}") from error
-    return Logger(sink, level=daemon.log_level, form=daemon.log_format)
 
 
 class Keeper:
@@ -134,12 +126,12 @@ class Keeper:
         self._environ, self._foreground = environ, foreground
         self._manager_argv = manager_argv
         self.notify_socket = ""
-        self._hung_up = False
-        """Whether SIGHUP has come, and nothing was applied since."""
         self._starting: Starting
         self._orders: Orders
         self._supervisor: Supervisor
         self._ending: Ending
+        self._answers: Answers
+        self._briefing: Briefing
 
     def open(self, report_start: Callable[[Outcome], None]) -> None:
         """Bind all sockets and make everything ready for `run`; raise `StartError` with all problems."""
@@ -168,7 +160,7 @@ class Keeper:
         )
         actions = Actions(
             apply=self._apply,
-            reopen_logs=self._reopen_log,
+            reopen_logs=lambda: reopen_log(context),
             shut_down=self._shut_down,
             hold=lambda reading: self._supervisor.hold(reading=reading),
         )
@@ -194,6 +186,11 @@ class Keeper:
             retire=lambda number: self._orders.obey(wire.Retire(instance=number, cut=False)),
         )
         self._ending = Ending(context, self._book, self._strays, self._supervisor, emptying)
+        self._answers = Answers(context, self._ending, reap=self._reap, notify=self._notify)
+        self._briefing = Briefing(
+            context, self._book, self._starting, self._listeners, self._orders, self._own, self._ending, self._answers,
+            started_at=self._started_at, started_unix=self._started_unix,
+        )  # fmt: skip
         self._programs.define(apps.values())
 
     def run(self) -> int:
@@ -243,55 +240,19 @@ class Keeper:
         apps = len(self._context.loaded.config.applications)
         return f"running (pid {os.getpid()}): {counted(apps, 'app')}, {counted(len(self._book), 'instance')}"
 
-    def _handover(self) -> Handover:
-        """Return everything that a new manager needs."""
-        self._orders.forget()
-        self._starting.settle()
-        snapshot = wire.Snapshot(
-            version=fcgipm.__version__,
-            pid=os.getpid(),
-            started_at=self._started_at,
-            started_unix=self._started_unix,
-            definitions=definitions_of(self._context.loaded),
-            instances=tuple(self._starting.fact(instance) for instance in self._book if not instance.hidden),
-            listeners=self._listeners.facts(),
-            notes=dict(self._orders.notes),
-            next_instance=self._book.highest + 1,
-            ending=self._ending.decided,
-        )
-        handed = [(wire.Handed(what=what), (descriptor,)) for what, descriptor in self._own.handed()]
-        handed.append((wire.Handed(what="log"), (self._context.log.sink.fileno(),)))
-        pipes = [
-            (wire.Handed(what="pipes", instance=instance.number), (instance.stdout, instance.stderr))
-            for instance in self._book
-            if not instance.hidden
-        ]
-        missed: list[wire.Report] = [wire.Signalled(name="HUP")] if self._hung_up else []
-        return Handover(snapshot, [*handed, *pipes], [*missed, *self._listeners.awaited()])
+    # ── what the parts ask for ───────────────────────────────────────────────────────────────────────────────────
 
-    # ── what comes from outside ──────────────────────────────────────────────────────────────────────────────────
+    def _handover(self) -> Handover:
+        return self._briefing.handover()
 
     def _signalled(self, number: int) -> None:
-        match number:
-            case signal.SIGCHLD:
-                reap_all(self._book, self._starting.ended, self._supervisor.ended)
-                self._ending.look()
-            case signal.SIGHUP:
-                self._hung_up = True
-                heard = self._context.reporter.report(wire.Signalled(name="HUP"))
-                when = "" if heard else " when there is a manager again"
-                self._context.say("info", f"signal HUP: the configuration is read again{when}")
-            case signal.SIGUSR1:
-                self._reopen_log()
-                self._context.reporter.report(wire.Signalled(name="USR1"))
-            case signal.SIGUSR2:
-                self._context.say("warning", "signal USR2: upgrade is not in this version; nothing was done")
-            case _:
-                self._notify("STOPPING=1")
-                self._ending.asked(signal.Signals(number).name)
+        self._answers.answer(number)
+
+    def _reap(self) -> None:
+        reap_all(self._book, self._starting.ended, self._supervisor.ended)
 
     def _apply(self, request: int) -> None:
-        self._hung_up = False
+        self._answers.applying()
         self._applier.apply(request)
 
     def _shut_down(self, status: int, finished: bool) -> None:
@@ -304,20 +265,6 @@ class Keeper:
     def _withdraw_all(self) -> None:
         for app in self._context.loaded.config.applications:
             self._listeners.withdraw_all(app)
-
-    def _reopen_log(self) -> None:
-        """Open the log file anew, and hand it to the manager; other sinks need nothing of the kind."""
-        target = self._context.loaded.config.daemon.log
-        if not is_file(target):
-            return
-        try:
-            descriptor = open_file(target)
-        except OSError as error:
-            self._context.say("error", f"cannot open {target} again: {error.strerror}; writing to the old file")
-            return
-        self._context.log.sink.replace(descriptor)
-        self._context.say("info", f"{target} was opened again")
-        self._context.reporter.report(wire.Handed(what="log"), (descriptor,))
 
 
 _CAP_SYS_PTRACE: Final = 19

@@ -1,0 +1,38 @@
+"""The daemon's log: opened before anything else, and anew when its file was moved away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fcgipm import wire
+from fcgipm.keeper.context import Context
+from fcgipm.keeper.runtime import StartError
+from fcgipm.log import Logger, is_file, open_file, open_sink
+
+if TYPE_CHECKING:
+    from fcgipm.config.loaded import Loaded
+
+
+def open_log(loaded: Loaded) -> Logger:
+    """Return the log that *loaded* asks for; raise `StartError` where it cannot be opened."""
+    daemon = loaded.config.daemon
+    try:
+        sink = open_sink(daemon.log)
+    except OSError as error:
+        raise StartError(f"cannot log to {daemon.log}: {error.strerror}") from error
+    return Logger(sink, level=daemon.log_level, form=daemon.log_format)
+
+
+def reopen_log(context: Context) -> None:
+    """Open the log file anew, and hand it to the manager; other sinks need nothing of the kind."""
+    target = context.loaded.config.daemon.log
+    if not is_file(target):
+        return
+    try:
+        descriptor = open_file(target)
+    except OSError as error:
+        context.say("error", f"cannot open {target} again: {error.strerror}; writing to the old file")
+        return
+    context.log.sink.replace(descriptor)
+    context.say("info", f"{target} was opened again")
+    context.reporter.report(wire.Handed(what="log"), (descriptor,))
