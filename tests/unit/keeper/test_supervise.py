@@ -24,6 +24,8 @@ from fcgipm.linux.sock_diag import Diag
 from fcgipm.log import FileSink, Logger, open_file
 
 DEAF = [sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"]
+SILENT = [*DEAF[:-1], "import os, signal; os.close(3); signal.pause()"]
+"""It closes the wire, and stays."""
 SNAPSHOT = wire.Snapshot(
     version="", pid=1, started_at=0, started_unix=0.0, instances=(), listeners=(), notes={}, next_instance=1,
     definitions=wire.Definitions(daemon={}, applications=(), externals=(), access={}), ending=None,
@@ -130,6 +132,50 @@ def test_a_manager_that_reads_nothing_is_given_up_when_the_backlog_is_full(super
     assert taken[0]
     assert not taken[-1]
     ended(pid)
+
+
+@pytest.mark.parametrize("dismissed", [False, True])
+def test_a_manager_that_closes_the_wire_and_does_not_end_is_killed_after_2_s(
+    supervisor: Supervisor, dismissed: bool
+) -> None:
+    supervisor._argv = SILENT
+    supervisor.start()
+    pid, due = supervisor.pid, supervisor.deadline()
+    assert pid is not None
+    assert due is not None
+    while due - time.monotonic_ns() > 2 * SECOND:
+        supervisor._context.dispatch.step()
+        due = supervisor.deadline()
+        assert due is not None
+    assert due > time.monotonic_ns()
+    assert not supervisor.report(wire.Begun())
+    if dismissed:
+        supervisor.end()
+        assert supervisor.deadline() == due
+
+    supervisor.expire(due)
+    assert supervisor.deadline() is None
+    ended(pid)
+    assert supervisor.ended(pid)
+    assert (supervisor.deadline() is None) == dismissed  # no other follows when the daemon ends
+
+
+def test_the_pause_before_the_next_start_is_cut_short_when_there_is_something_to_do(supervisor: Supervisor) -> None:
+    for _ in range(3):
+        supervisor.start()
+        bury(supervisor)
+    due = supervisor.deadline()
+    assert due is not None
+    assert due > time.monotonic_ns()
+
+    supervisor.hurry()
+    due = supervisor.deadline()
+    assert due is not None
+    assert due <= time.monotonic_ns()
+
+    supervisor.end()
+    supervisor.hurry()
+    assert supervisor.deadline() is None
 
 
 def test_what_cannot_be_executed_is_said_with_the_step(tmp_path: Path, supervisor: Supervisor) -> None:
