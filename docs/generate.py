@@ -16,18 +16,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from fcgipm.config.option import Kind, Option, options
 from fcgipm.config.rendering import render_value
-from fcgipm.config.schema import (
-    LATER_KEYS,
-    RESERVED_NAMES,
-    Application,
-    Daemon,
-    External,
-    Kind,
-    Option,
-    ServerOptions,
-    options,
-)
+from fcgipm.config.schema import LATER_KEYS, RESERVED_NAMES, Application, Daemon, External, ServerOptions
 from fcgipm.config.values import bounds
 from fcgipm.core.commands import Topic
 from fcgipm.manager import families

@@ -6,6 +6,7 @@ never blocks for long: what cannot be written is dropped and counted, and the co
 
 from __future__ import annotations
 
+import abc
 import os
 import select
 import socket
@@ -119,7 +120,7 @@ class FileSink:
         return done
 
 
-class _DatagramSink:
+class _DatagramSink(abc.ABC):
     """One datagram for each entry; connected again by itself when the receiver was restarted."""
 
     address: str
@@ -174,8 +175,9 @@ class _DatagramSink:
             return False
         return True
 
+    @abc.abstractmethod
     def _datagram(self, entry: Entry, form: str) -> bytes:
-        raise NotImplementedError
+        """Return *entry* as its receiver wants it."""
 
 
 class SyslogSink(_DatagramSink):

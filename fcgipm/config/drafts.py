@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import MISSING, Field, dataclass, field
 from typing import Any
 
+from fcgipm.config.option import Kind, Option, options
 from fcgipm.config.problems import Report, Where
-from fcgipm.config.schema import Application, Kind, Option, options
+from fcgipm.config.schema import Application
 from fcgipm.config.tables import Entry, Table
 from fcgipm.config.values import read
 

@@ -14,8 +14,9 @@ from fcgipm.config.environment import environment_of
 from fcgipm.config.identity import identity_of, manager_identity, web_identity
 from fcgipm.config.loaded import Loaded
 from fcgipm.config.once import Once
+from fcgipm.config.option import options
 from fcgipm.config.problems import ConfigError, Problem, Report, Where
-from fcgipm.config.schema import Application, Change, Config, Daemon, External, options
+from fcgipm.config.schema import Application, Change, Config, Daemon, External
 from fcgipm.config.sources import Source, read_sources
 from fcgipm.config.tables import gather
 

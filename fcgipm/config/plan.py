@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from fcgipm.config.loaded import Loaded
-from fcgipm.config.schema import Application, Change, Daemon, External, options
+from fcgipm.config.option import options
+from fcgipm.config.schema import Application, Change, Daemon, External
 
 Effect: TypeAlias = Change | Literal["added", "removed"]
 

@@ -11,8 +11,9 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
+from fcgipm.config.option import Kind
 from fcgipm.config.problems import printable
-from fcgipm.config.schema import MILLISECOND, SECOND, Duration, Kind
+from fcgipm.config.schema import MILLISECOND, SECOND, Duration
 from fcgipm.linux.rlimits import LIMIT_NUMBERS
 
 UNITS: Mapping[str, Duration] = {"ms": MILLISECOND, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND}

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from fcgipm.config.option import Kind, Option, options
 from fcgipm.config.quantities import UNLIMITED, duration_text, octal_text, signal_name
-from fcgipm.config.schema import SECOND, Application, Config, Daemon, External, Kind, Option, options
+from fcgipm.config.schema import SECOND, Application, Config, Daemon, External
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _TO_ESCAPE = re.compile(r'[\x00-\x1f\x7f"\\]')

@@ -10,172 +10,85 @@ filled in, names are checked, paths absolute.
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-Duration: TypeAlias = int
-"""A span of time in nanoseconds."""
+from fcgipm.config.option import (
+    MILLISECOND,
+    SECOND,
+    Change,
+    Duration,
+    Kind,
+    daemon_option,
+    instance_option,
+    server_option,
+)
 
-MILLISECOND: Duration = 1_000_000
-SECOND: Duration = 1_000_000_000
-
-
-class Kind(enum.Enum):
-    """How a value is written; `fcgipm.config.values` reads and prints each."""
-
-    TEXT = "text"
-    PATH = "absolute path"
-    SOCKET_PATH = "path, relative to runtime-dir or absolute"
-    INTEGER = "number"
-    BOOLEAN = "true or false"
-    DURATION = "seconds, or a text such as 90s, 5m, 250ms, 2h"
-    OCTAL = "octal text such as 0660"
-    ENUM = "one of a list"
-    TEXTS = "list of texts"
-    COMMAND = "list: program, then arguments"
-    ENVIRONMENT = "table of NAME = value"
-    LIMITS = "table of setrlimit names"
-    IDENTITY = "user or group name, or #id"
-    IDENTITIES = "list of names or #ids"
-    SIGNAL = "signal name or number"
-    URIS = "list of prefixes (/blog/) or extensions (.php)"
-    EXTENSIONS = "table of extension = extension"
-    HOSTS = "name:port, or a list of them"
-    WRAPPER = '"off", "on" or an absolute path'
-    LOG = "stderr, syslog, journal, or an absolute path"
-    ENDPOINT = 'address:port, "unix:/path", or ""'
-    ADDRESS = "IPv4 or IPv6 address"
-
-
-class Change(enum.Enum):
-    """What ``apply`` does when the value of a key has changed."""
-
-    IN_PLACE = "in place"
-    GENERATION = "new generation"
-    LISTENER = "new listener"
-    RESTART = "needs a restart of fcgipm"
-
-
-class Side(enum.Enum):
-    """Whom an option is for: the running instances, or the web server's configuration (`snippet`)."""
-
-    DAEMON = "daemon"
-    INSTANCE = "instance"
-    SERVER = "server"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """What is known of one key beside its Python type; found in ``field.metadata["option"]``."""
-
-    kind: Kind
-    meaning: str
-    change: Change
-    side: Side
-    minimum: int | None = None
-    maximum: int | None = None
-    choices: tuple[str, ...] = ()
-    key: str = ""
-    """Only where it is not the field's name in kebab-case."""
-    default_text: str = ""
-    """How the documentation gives a default that depends on something."""
-    inherits: bool = True
-    """Whether [defaults] may give it."""
-    fcgi: str = ""
-    """The word of mod_fastcgi for it."""
-    lighttpd: str = ""
-    """The word of lighttpd or spawn-fcgi for it."""
-
-
-def _daemon(kind: Kind, meaning: str, *, default: Any = MISSING, change: Change = Change.RESTART, **more: Any) -> Any:
-    option = Option(kind=kind, meaning=meaning, change=change, side=Side.DAEMON, **more)
-    return field(default=default, metadata={"option": option})
-
-
-def _instance(
-    kind: Kind,
-    meaning: str,
-    *,
-    default: Any = MISSING,
-    factory: Any = MISSING,
-    change: Change = Change.GENERATION,
-    **more: Any,
-) -> Any:
-    option = Option(kind=kind, meaning=meaning, change=change, side=Side.INSTANCE, **more)
-    metadata = {"option": option}
-    if factory is not MISSING:
-        return field(default_factory=factory, metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-def _server(kind: Kind, meaning: str, *, default: Any = MISSING, factory: Any = MISSING, **more: Any) -> Any:
-    option = Option(kind=kind, meaning=meaning, change=Change.IN_PLACE, side=Side.SERVER, **more)
-    metadata = {"option": option}
-    if factory is not MISSING:
-        return field(default_factory=factory, metadata=metadata)
-    return field(default=default, metadata=metadata)
+__all__ = [
+    "LATER_KEYS", "MILLISECOND", "RESERVED_NAMES", "SECOND", "Application", "Change", "Config", "Daemon", "Duration",
+    "External", "ServerOptions",
+]  # fmt: skip
+"""Spans of time and what a change leads to belong to the words of the schema."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Daemon:
     """The table [fcgipm]: the daemon itself."""
 
-    runtime_dir: str = _daemon(
+    runtime_dir: str = daemon_option(
         Kind.PATH,
         "directory of the sockets, the pid file and the lock; made if missing, not its parents",
         default="/run/fcgipm",
         default_text="/run/fcgipm as root, else $XDG_RUNTIME_DIR/fcgipm, else /tmp/fcgipm-UID",
         fcgi="FastCgiIpcDir",
     )
-    user: str = _daemon(
+    user: str = daemon_option(
         Kind.IDENTITY,
         "the manager's user when fcgipm is started as root; if it does not exist, a uid of its own without an account "
         "(61184-65519); never nobody, and no application may run as it",
         default="fcgipm",
     )
-    web_user: str = _daemon(
+    web_user: str = daemon_option(
         Kind.IDENTITY,
         "who the web server is",
         default="",
         default_text="www-data if it exists, else the daemon's user",
     )
-    web_group: str = _daemon(
+    web_group: str = daemon_option(
         Kind.IDENTITY,
         "group of the applications' sockets",
         default="",
         default_text="www-data if it exists, else the daemon's group",
     )
-    wrapper: str = _daemon(
+    wrapper: str = daemon_option(
         Kind.WRAPPER,
         'program that starts the applications as their users: "off", "on" (the system\'s suexec) or a path',
         default="off",
         change=Change.GENERATION,
         fcgi="FastCgiWrapper, FastCgiSuexec",
     )
-    log: str = _daemon(
+    log: str = daemon_option(
         Kind.LOG,
         "where log lines go",
         default="",
         default_text="stderr in the foreground, syslog in the background",
         change=Change.RESTART,
     )
-    log_level: str = _daemon(
+    log_level: str = daemon_option(
         Kind.ENUM,
         "least severity that is logged",
         default="info",
         choices=("debug", "info", "warning", "error"),
         change=Change.IN_PLACE,
     )
-    log_format: str = _daemon(
+    log_format: str = daemon_option(
         Kind.ENUM,
         "how a log line is written",
         default="text",
         choices=("text", "json"),
         change=Change.IN_PLACE,
     )
-    log_ring: int = _daemon(
+    log_ring: int = daemon_option(
         Kind.INTEGER,
         "how many of its last lines are kept for each application, at most 256 KiB of them",
         default=200,
@@ -183,24 +96,24 @@ class Daemon:
         maximum=100_000,
         change=Change.IN_PLACE,
     )
-    metrics_listen: str = _daemon(
+    metrics_listen: str = daemon_option(
         Kind.ENDPOINT,
         'where /metrics is served; "" switches it off',
         default="127.0.0.1:9753",
     )
-    admins: tuple[str, ...] = _daemon(
+    admins: tuple[str, ...] = daemon_option(
         Kind.IDENTITIES,
         "users, or groups written %group, who may use control.sock beside root and the starter",
         default=(),
         change=Change.IN_PLACE,
     )
-    readers: tuple[str, ...] = _daemon(
+    readers: tuple[str, ...] = daemon_option(
         Kind.IDENTITIES,
         "users, or groups written %group, who may look but not touch",
         default=(),
         change=Change.IN_PLACE,
     )
-    pid_file: str = _daemon(
+    pid_file: str = daemon_option(
         Kind.PATH,
         "file with the daemon's process id",
         default="",
@@ -212,7 +125,7 @@ class Daemon:
 class ServerOptions:
     """What the web server is told about an application; carried into `fcgipmctl snippet`."""
 
-    uri: tuple[str, ...] = _server(
+    uri: tuple[str, ...] = server_option(
         Kind.URIS,
         "what the web server sends here: a prefix such as /blog/ or an extension such as .php",
         default=(),
@@ -221,12 +134,12 @@ class ServerOptions:
         fcgi="Alias, AddHandler",
         lighttpd="key of fastcgi.server",
     )
-    document_root: str | None = _server(
+    document_root: str | None = server_option(
         Kind.PATH,
         "directory of the scripts; begins SCRIPT_FILENAME where uri is an extension",
         default=None,
     )
-    app_conn_timeout: Duration = _server(
+    app_conn_timeout: Duration = server_option(
         Kind.DURATION,
         "how long the web server waits for a connection; 0 is the server's default",
         default=0,
@@ -234,7 +147,7 @@ class ServerOptions:
         fcgi="-appConnTimeout",
         lighttpd="connect-timeout",
     )
-    idle_timeout: Duration = _server(
+    idle_timeout: Duration = server_option(
         Kind.DURATION,
         "how long the web server waits for the next byte of an answer",
         default=30 * SECOND,
@@ -242,12 +155,12 @@ class ServerOptions:
         fcgi="-idle-timeout",
         lighttpd="read-timeout",
     )
-    flush: bool = _server(Kind.BOOLEAN, "send every piece of an answer on at once", default=False, fcgi="-flush")
-    pass_header: tuple[str, ...] = _server(
+    flush: bool = server_option(Kind.BOOLEAN, "send every piece of an answer on at once", default=False, fcgi="-flush")
+    pass_header: tuple[str, ...] = server_option(
         Kind.TEXTS, "request headers that are passed although they usually are not", default=(), fcgi="-pass-header"
     )
-    nph: bool = _server(Kind.BOOLEAN, "the application writes the whole HTTP answer", default=False, fcgi="-nph")
-    role: str = _server(
+    nph: bool = server_option(Kind.BOOLEAN, "the application writes the whole HTTP answer", default=False, fcgi="-nph")
+    role: str = server_option(
         Kind.ENUM,
         "the FastCGI role",
         default="responder",
@@ -255,34 +168,36 @@ class ServerOptions:
         fcgi="FastCgiAuth...",
         lighttpd="mode",
     )
-    docroot: str | None = _server(
+    docroot: str | None = server_option(
         Kind.PATH,
         "document root as the application sees it; required for an authorizer in lighttpd",
         default=None,
         lighttpd="docroot",
     )
-    check_local: bool = _server(Kind.BOOLEAN, "ask only for files that exist", default=False, lighttpd="check-local")
-    broken_scriptfilename: bool = _server(
+    check_local: bool = server_option(
+        Kind.BOOLEAN, "ask only for files that exist", default=False, lighttpd="check-local"
+    )
+    broken_scriptfilename: bool = server_option(
         Kind.BOOLEAN, "work around PHP's mangled SCRIPT_FILENAME", default=False, lighttpd="broken-scriptfilename"
     )
-    allow_x_send_file: bool = _server(
+    allow_x_send_file: bool = server_option(
         Kind.BOOLEAN, "let the application name a file to be sent", default=False, lighttpd="allow-x-send-file"
     )
-    disable_time: Duration = _server(
+    disable_time: Duration = server_option(
         Kind.DURATION,
         "how long an unreachable host is left alone",
         default=1 * SECOND,
         minimum=0,
         lighttpd="disable-time",
     )
-    map_extensions: Mapping[str, str] = _server(
+    map_extensions: Mapping[str, str] = server_option(
         Kind.EXTENSIONS,
         "extensions that are handled like another one",
         factory=dict,
         key="fastcgi.map-extensions",
         lighttpd="fastcgi.map-extensions",
     )
-    debug: int = _server(
+    debug: int = server_option(
         Kind.INTEGER,
         "lighttpd's debug level for FastCGI",
         default=0,
@@ -298,14 +213,14 @@ class Application(ServerOptions):
     """A table [app.NAME]: a static application."""
 
     name: str
-    command: tuple[str, ...] = _instance(
+    command: tuple[str, ...] = instance_option(
         Kind.COMMAND,
         "program (an absolute path) and its arguments; no shell",
         inherits=False,
         fcgi="filename",
         lighttpd="bin-path",
     )
-    socket: str | None = _instance(
+    socket: str | None = instance_option(
         Kind.SOCKET_PATH,
         "path of the Unix socket; excludes port",
         default=None,
@@ -315,7 +230,7 @@ class Application(ServerOptions):
         fcgi="-socket",
         lighttpd="socket, -s",
     )
-    port: int | None = _instance(
+    port: int | None = instance_option(
         Kind.INTEGER,
         "TCP port",
         default=None,
@@ -327,7 +242,7 @@ class Application(ServerOptions):
         fcgi="-port",
         lighttpd="port, -p",
     )
-    address: str = _instance(
+    address: str = instance_option(
         Kind.ADDRESS,
         "address of the TCP port",
         default="127.0.0.1",
@@ -335,12 +250,12 @@ class Application(ServerOptions):
         inherits=False,
         lighttpd="host, -a",
     )
-    allowed_clients: tuple[str, ...] = _instance(
+    allowed_clients: tuple[str, ...] = instance_option(
         Kind.TEXTS,
         "addresses that may connect over TCP, given to the application as FCGI_WEB_SERVER_ADDRS",
         default=(),
     )
-    socket_mode: int = _instance(
+    socket_mode: int = instance_option(
         Kind.OCTAL,
         "permissions of the Unix socket, exactly so, whatever the umask",
         default=0o660,
@@ -349,7 +264,7 @@ class Application(ServerOptions):
         minimum=0,
         lighttpd="-M",
     )
-    socket_owner: str | None = _instance(
+    socket_owner: str | None = instance_option(
         Kind.IDENTITY,
         "owner of the Unix socket",
         default=None,
@@ -357,7 +272,7 @@ class Application(ServerOptions):
         change=Change.IN_PLACE,
         lighttpd="-U",
     )
-    socket_group: str | None = _instance(
+    socket_group: str | None = instance_option(
         Kind.IDENTITY,
         "group of the Unix socket",
         default=None,
@@ -365,7 +280,7 @@ class Application(ServerOptions):
         change=Change.IN_PLACE,
         lighttpd="-G",
     )
-    listen_queue_depth: int = _instance(
+    listen_queue_depth: int = instance_option(
         Kind.INTEGER,
         "how many connections may wait",
         default=100,
@@ -375,7 +290,7 @@ class Application(ServerOptions):
         fcgi="-listen-queue-depth",
         lighttpd="listen-backlog, -b",
     )
-    processes: int = _instance(
+    processes: int = instance_option(
         Kind.INTEGER,
         "instances kept",
         default=1,
@@ -386,27 +301,27 @@ class Application(ServerOptions):
         fcgi="-processes",
         lighttpd="max-procs, -F",
     )
-    initial_env: Mapping[str, str] = _instance(
+    initial_env: Mapping[str, str] = instance_option(
         Kind.ENVIRONMENT,
         "the whole environment of an instance, together with pass-env and env-file",
         factory=dict,
         fcgi="-initial-env NAME=VALUE",
         lighttpd="bin-environment",
     )
-    pass_env: tuple[str, ...] = _instance(
+    pass_env: tuple[str, ...] = instance_option(
         Kind.TEXTS,
         "variables copied from the daemon's environment; empty if absent there",
         default=(),
         fcgi="-initial-env NAME",
         lighttpd="bin-copy-environment",
     )
-    env_file: str | None = _instance(
+    env_file: str | None = instance_option(
         Kind.PATH,
         "file of more NAME=VALUE lines; root's, or else read with the rights of the application's user; a value loses "
         "the pair of quotes around it, and nothing else is interpreted",
         default=None,
     )
-    priority: int = _instance(
+    priority: int = instance_option(
         Kind.INTEGER,
         "scheduling priority (setpriority)",
         default=0,
@@ -414,7 +329,7 @@ class Application(ServerOptions):
         maximum=19,
         fcgi="-priority",
     )
-    init_start_delay: Duration = _instance(
+    init_start_delay: Duration = instance_option(
         Kind.DURATION,
         "time between two starts when the daemon or the application is started",
         default=1 * SECOND,
@@ -422,7 +337,7 @@ class Application(ServerOptions):
         change=Change.IN_PLACE,
         fcgi="-init-start-delay",
     )
-    restart_delay: Duration = _instance(
+    restart_delay: Duration = instance_option(
         Kind.DURATION,
         "least time between a start and the next one in the same slot, when that instance ended unasked; "
         "100 ms are kept in any case",
@@ -431,7 +346,7 @@ class Application(ServerOptions):
         change=Change.IN_PLACE,
         fcgi="-restart-delay",
     )
-    min_server_life: Duration = _instance(
+    min_server_life: Duration = instance_option(
         Kind.DURATION,
         "three instances in a row that live shorter put the application into back-off: one start every 600 s; 0 is off",
         default=30 * SECOND,
@@ -439,7 +354,7 @@ class Application(ServerOptions):
         change=Change.IN_PLACE,
         fcgi="-min-server-life",
     )
-    user: str | None = _instance(
+    user: str | None = instance_option(
         Kind.IDENTITY,
         "user of the instances",
         default=None,
@@ -447,7 +362,7 @@ class Application(ServerOptions):
         fcgi="-user",
         lighttpd="-u",
     )
-    group: str | None = _instance(
+    group: str | None = instance_option(
         Kind.IDENTITY,
         "group of the instances",
         default=None,
@@ -455,25 +370,25 @@ class Application(ServerOptions):
         fcgi="-group",
         lighttpd="-g",
     )
-    groups: tuple[str, ...] | None = _instance(
+    groups: tuple[str, ...] | None = instance_option(
         Kind.IDENTITIES,
         "supplementary groups",
         default=None,
         default_text="the user's, from the group database",
     )
-    allow_root: bool = _instance(
+    allow_root: bool = instance_option(
         Kind.BOOLEAN,
         "permit instances that run as root",
         default=False,
     )
-    wrapper: str | None = _instance(
+    wrapper: str | None = instance_option(
         Kind.WRAPPER,
         'program that starts the instances as their user, or "off"',
         default=None,
         default_text="the daemon's",
         fcgi="FastCgiWrapper",
     )
-    stop_signal: int = _instance(
+    stop_signal: int = instance_option(
         Kind.SIGNAL,
         "asks an instance to finish; sent only when nothing can be lost by it",
         default=15,
@@ -483,66 +398,66 @@ class Application(ServerOptions):
         maximum=64,
         lighttpd="kill-signal",
     )
-    stop_timeout: Duration = _instance(
+    stop_timeout: Duration = instance_option(
         Kind.DURATION,
         "how long a stop waits for requests",
         default=30 * SECOND,
         minimum=0,
         change=Change.IN_PLACE,
     )
-    chroot: str | None = _instance(
+    chroot: str | None = instance_option(
         Kind.PATH,
         "root directory of the instances; the socket stays outside",
         default=None,
         lighttpd="-c -S",
     )
-    directory: str | None = _instance(
+    directory: str | None = instance_option(
         Kind.PATH,
         "working directory",
         default=None,
         default_text="the program's own",
         lighttpd="-d",
     )
-    umask: int = _instance(Kind.OCTAL, "file mode creation mask", default=0o022, minimum=0, maximum=0o777)
-    rlimits: Mapping[str, int] = _instance(
+    umask: int = instance_option(Kind.OCTAL, "file mode creation mask", default=0o022, minimum=0, maximum=0o777)
+    rlimits: Mapping[str, int] = instance_option(
         Kind.LIMITS,
         "resource limits, soft and hard, by their names in setrlimit(2); -1 is unlimited",
         factory=dict,
         default_text="inherited",
     )
-    oom_score_adjust: int = _instance(
+    oom_score_adjust: int = instance_option(
         Kind.INTEGER,
         "added to the kernel's out-of-memory score",
         default=0,
         minimum=-1000,
         maximum=1000,
     )
-    no_new_privs: bool = _instance(
+    no_new_privs: bool = instance_option(
         Kind.BOOLEAN,
         "instances cannot gain rights by exec (setuid programs)",
         default=False,
     )
-    ready_timeout: Duration = _instance(
+    ready_timeout: Duration = instance_option(
         Kind.DURATION,
         "an instance that sleeps in anything for so long counts as ready",
         default=2 * SECOND,
         minimum=1,
         change=Change.IN_PLACE,
     )
-    start_timeout: Duration = _instance(
+    start_timeout: Duration = instance_option(
         Kind.DURATION,
         "an instance not ready by then is a failed start",
         default=30 * SECOND,
         minimum=1,
         change=Change.IN_PLACE,
     )
-    autostart: bool = _instance(
+    autostart: bool = instance_option(
         Kind.BOOLEAN,
         "start with the daemon; false: stopped until `fcgipmctl start`",
         default=True,
         change=Change.IN_PLACE,
     )
-    on_failure: str = _instance(
+    on_failure: str = instance_option(
         Kind.ENUM,
         "exit: the daemon ends with status 1 when this application fails",
         default="retry",
@@ -556,7 +471,7 @@ class External(ServerOptions):
     """A table [external.NAME]: an application that is managed elsewhere."""
 
     name: str
-    host: tuple[str, ...] = _server(
+    host: tuple[str, ...] = server_option(
         Kind.HOSTS,
         "where it listens; several are balanced over",
         default=(),
@@ -564,7 +479,7 @@ class External(ServerOptions):
         fcgi="-host",
         lighttpd="host, port",
     )
-    socket: str | None = _server(
+    socket: str | None = server_option(
         Kind.PATH,
         "its Unix socket; excludes host",
         default=None,
@@ -596,11 +511,3 @@ LATER_KEYS = frozenset(
 
 RESERVED_NAMES = frozenset({"control", "connector", "report", "metrics", "dynamic", "state"})
 """What no application may be called: fcgipm's own sockets and files."""
-
-
-def options(table: type) -> Iterator[tuple[str, Option, Field[Any]]]:
-    """Yield (key, option, field) for each option of *table*, in the order of the file above."""
-    for item in fields(table):
-        option: Option | None = item.metadata.get("option")
-        if option is not None:
-            yield option.key or item.name.replace("_", "-"), option, item

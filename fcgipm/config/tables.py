@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fcgipm.config.option import options
 from fcgipm.config.problems import Report, Where
 from fcgipm.config.quantities import shown
-from fcgipm.config.schema import LATER_KEYS, RESERVED_NAMES, Application, Daemon, External, options
+from fcgipm.config.schema import LATER_KEYS, RESERVED_NAMES, Application, Daemon, External
 from fcgipm.config.sources import Source
 
 NOT_YET = "not in this version"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fcgipm.config.addresses import is_address, split_host
+from fcgipm.config.option import Kind, Option
 from fcgipm.config.quantities import (
     duration_text,
     octal_text,
@@ -21,7 +22,6 @@ from fcgipm.config.quantities import (
     refusal,
     shown,
 )
-from fcgipm.config.schema import Kind, Option
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f\"'=,;$\\{}]+")

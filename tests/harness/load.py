@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -102,7 +101,7 @@ def main() -> None:
                     tally.lost += 1
             except OSError:
                 tally.refused += 1
-            time.sleep(float(pause))  # noqa: TID251  the rate is what is wanted
+            over.wait(float(pause))
 
     threads = [threading.Thread(target=work, args=(tally,)) for tally in tallies]
     for thread in threads:

@@ -13,7 +13,8 @@ import pytest
 from harness.components import need
 from harness.daemon import FCGIPM
 
-from fcgipm.config.schema import Application, Daemon, External, options
+from fcgipm.config.option import options
+from fcgipm.config.schema import Application, Daemon, External
 from fcgipm.core.commands import Topic
 from fcgipm.verbs import VERBS, ExitCode
 

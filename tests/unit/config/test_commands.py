@@ -13,8 +13,9 @@ from unit.config.conftest import Files
 
 from fcgipm.cli import check, show
 from fcgipm.config.drafts import Reader
+from fcgipm.config.option import options
 from fcgipm.config.problems import Report
-from fcgipm.config.schema import Application, Daemon, External, options
+from fcgipm.config.schema import Application, Daemon, External
 from fcgipm.config.sources import read_sources
 from fcgipm.config.tables import gather
 

@@ -9,7 +9,8 @@ import pytest
 from unit.config.conftest import Files
 
 from fcgipm.config.load import ConfigError, load
-from fcgipm.config.schema import MILLISECOND, SECOND, Application, options
+from fcgipm.config.option import options
+from fcgipm.config.schema import MILLISECOND, SECOND, Application
 
 APP = '[app.a]\ncommand = ["/bin/true"]\n'
 

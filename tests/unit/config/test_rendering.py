@@ -14,8 +14,9 @@ from unit.config.conftest import Files
 
 from fcgipm.config.definitions import application, daemon, external, to_definition
 from fcgipm.config.load import Loaded, load
+from fcgipm.config.option import Kind, Option, options
 from fcgipm.config.rendering import key_text, plain_config, render_config, value_text
-from fcgipm.config.schema import Application, External, Kind, Option, options
+from fcgipm.config.schema import Application, External
 from fcgipm.linux.rlimits import LIMIT_NUMBERS
 
 OWN_GROUP = f"#{os.getegid()}"

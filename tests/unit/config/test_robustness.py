@@ -11,8 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fcgipm.config.load import ConfigError, load
+from fcgipm.config.option import options
 from fcgipm.config.rendering import key_text, value_text
-from fcgipm.config.schema import LATER_KEYS, Application, Daemon, External, options
+from fcgipm.config.schema import LATER_KEYS, Application, Daemon, External
 
 KEYS = sorted({key for table in (Daemon, Application, External) for key, _option, _item in options(table)})
 

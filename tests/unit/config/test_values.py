@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fcgipm.config.option import Kind, Option, options
 from fcgipm.config.quantities import (
     LONGEST,
     duration_text,
@@ -17,7 +18,7 @@ from fcgipm.config.quantities import (
     read_signal,
     signal_name,
 )
-from fcgipm.config.schema import MILLISECOND, SECOND, Application, Daemon, External, Kind, Option, options
+from fcgipm.config.schema import MILLISECOND, SECOND, Application, Daemon, External
 from fcgipm.config.values import _READERS, bounds, read
 
 OPTIONS = {
