@@ -21,14 +21,14 @@ def failed_start(books: Books, instance: Instance, why: str, now: Instant, out: 
     """Take an instance that never came to serve out of the books."""
     label = f"cannot spawn {books.name}/{instance.id}: {why}"
     proving = _is_proving(books, instance)
-    consequences = _count_end(books, instance, 0, now, clean=False, reason=why)
+    consequences = _count_end(books, instance, 0, now, clean=False, proving=proving, reason=why)
     out.append(
         books.message(Severity.ERROR, Topic.START_FAILED, f"{label}; {_what_next(books, now, proving=proving)}",
                       reason="start-failed")
     )  # fmt: skip
     out.extend(consequences)
     if proving:
-        generations.abandon(books, label, Severity.ERROR, now, out)
+        generations.abandon(books, label, now, out)
 
 
 def died(books: Books, instance: Instance, event: Exited, now: Instant, out: list[Command]) -> None:
@@ -43,13 +43,13 @@ def died(books: Books, instance: Instance, event: Exited, now: Instant, out: lis
         if not proving:
             _fail(books, instance, why, out)
             return
-    consequences = _count_end(books, instance, life, now, clean=event.code == 0, reason=why)
+    consequences = _count_end(books, instance, life, now, clean=event.code == 0, proving=proving, reason=why)
     severity = Severity.INFO if event.code == 0 else Severity.WARNING
     text = f"(pid {instance.pid}) ended: {why}; {_what_next(books, now, proving=proving)}"
     out.append(books.message_of(instance, severity, Topic.INSTANCE_ENDED, text, reason=_exit_word(event)))
     out.extend(consequences)
     if proving:
-        generations.abandon(books, f"{books.name}/{instance.id}: {why}", Severity.ERROR, now, out)
+        generations.abandon(books, f"{books.name}/{instance.id}: {why}", now, out)
 
 
 def _is_proving(books: Books, instance: Instance) -> bool:
@@ -65,12 +65,12 @@ def _is_proving(books: Books, instance: Instance) -> bool:
 
 
 def _count_end(
-    books: Books, instance: Instance, life: Duration, now: Instant, *, clean: bool, reason: str
+    books: Books, instance: Instance, life: Duration, now: Instant, *, clean: bool, proving: bool, reason: str
 ) -> list[Command]:
     """Empty the slot of an instance that ended unasked; return what is to be told of the consequences."""
     out: list[Command] = []
     slot = books.slot_of(instance)
-    proving, late = _is_proving(books, instance), books.is_for_late_comer(instance)
+    late = books.is_for_late_comer(instance)
     books.forget(instance)
     books.restarts += 1
     if slot is None or proving:

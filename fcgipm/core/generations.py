@@ -22,7 +22,7 @@ def begin(books: Books, wish: Restart, now: Instant, out: list[Command]) -> None
         books.change.then = wish
         return
     if books.change is not None:
-        abandon(books, f"superseded: {wish.why}", Severity.INFO, now, out)
+        supersede(books, f"superseded: {wish.why}", now, out)
     books.newest += 1
     if books.switches or wish.new_listener:
         if books.is_serving:
@@ -68,10 +68,7 @@ def failed(books: Books, why: str, now: Instant, out: list[Command]) -> None:
     """Take the change that was being published as impossible: the old generation stays the public one."""
     change = books.change
     assert isinstance(change, Switch)
-    abandon(books, why, Severity.ERROR, now, out)
-    for slot in change.slots:
-        if slot.instance is not None and books.instances[slot.instance].is_staying:
-            books.instances[slot.instance].retire("its generation was given up", first_try=now, cut_at=now)
+    abandon(books, why, now, out)
     if books.mode is not Mode.RUN:
         retire_all(books, change.why, now)
     elif books.generation == 0:
@@ -83,25 +80,35 @@ def failed(books: Books, why: str, now: Instant, out: list[Command]) -> None:
         _go_on(books, change, now, out)
 
 
-def abandon(books: Books, why: str, severity: Severity, now: Instant, out: list[Command]) -> None:
-    """Give up the change in progress; the published generation goes on.
+def abandon(books: Books, why: str, now: Instant, out: list[Command]) -> None:
+    """Give up the change in progress, which has failed."""
+    assert books.change is not None
+    books.abandoned = max(books.abandoned, books.change.generation)
+    _give_up(books, why, Severity.ERROR, now, out)
 
-    Nobody has met a generation that is still gathered, so it is removed at once.
+
+def supersede(books: Books, why: str, now: Instant, out: list[Command]) -> None:
+    """Give up the change in progress because somebody wants something newer, which is no failure."""
+    _give_up(books, why, Severity.INFO, now, out)
+
+
+def _give_up(books: Books, why: str, severity: Severity, now: Instant, out: list[Command]) -> None:
+    """Drop the change in progress; the published generation goes on.
+
+    Nobody has met a generation with a listener of its own that is not published, so it is removed at once.
     """
     change, books.change = books.change, None
     assert change is not None
-    if severity is Severity.ERROR:  # else somebody wanted something newer, which is no failure
-        books.abandoned = max(books.abandoned, change.generation)
     books.reason = f"generation {change.generation} was given up: {why}"
     if books.errand is not None and books.errand.topic is Topic.APP_RESTARTED:
         books.errand = None
     text = f"{books.reason}; generation {books.generation} goes on"
     out.append(books.message(severity, Topic.GENERATION_ABANDONED, text))
-    if isinstance(change, Switch) and change.phase is Phase.GATHERING:
+    if isinstance(change, Switch):
         for instance in books.instances.values():
             if instance.generation == change.generation and instance.is_staying:
                 instance.retire("its generation was given up", first_try=now, cut_at=now)
-    elif isinstance(change, Roll) and change.replacement in books.instances:
+    elif change.replacement in books.instances:
         replacement = books.instances[change.replacement]
         if replacement.is_staying:
             replacement.retire("its generation was given up", first_try=now, cut_at=None)
@@ -112,7 +119,7 @@ def empty(books: Books, generation: int, why: str, now: Instant, out: list[Comma
     if isinstance(books.change, Switch) and books.change.phase is Phase.PUBLISHING:
         return  # done when that is published
     if books.change is not None:
-        abandon(books, why, Severity.INFO, now, out)
+        supersede(books, why, now, out)
     books.slots = []
     if not books.instances:
         return
