@@ -27,7 +27,7 @@ class Place:
 
         Raises OSError and `SocketError`.
         """
-        self.public_path, self.private_path = public, private
+        self.private_path = private
         self._name = os.path.basename(private)
         self.users = 0
         self.public = open_directory(public)

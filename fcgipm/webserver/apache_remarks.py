@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from fcgipm.webserver.target import Target
+from fcgipm.webserver.target import UNCHECKED_FILES, Target
 
 PASSED_BY_OPTION: Final = "authorization"
 """The request header, in lower case, that Apache passes where CGIPassAuth says so; others need a line of their own."""
@@ -57,11 +57,8 @@ def _responder_remarks(target: Target) -> Iterator[str]:
             "of several hosts each gets its turn; all are looked at every disable-time, and who cannot be reached gets "
             "none. A request is never sent to a second one: Apache would do so also after the first has read it"
         )
-    if target.remote and not options.check_local and any(uri.startswith(".") for uri in options.uri):
-        yield (
-            "its files are not looked for here: PHP behind it needs cgi.fix_pathinfo=0, else any file can be run as a "
-            "script by adding a path to its name; check-local = true looks for the file first"
-        )
+    if target.runs_unchecked_files:
+        yield UNCHECKED_FILES
 
 
 def _authorizer_remarks(target: Target) -> Iterator[str]:

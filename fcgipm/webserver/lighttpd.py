@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from fcgipm.config.schema import Application, External
-from fcgipm.webserver.target import Claims, SnippetError, Target, claims, seconds, targets
+from fcgipm.webserver.target import UNCHECKED_FILES, Claims, SnippetError, Target, claims, seconds, targets
 
 _INDENT = "    "
 
@@ -62,11 +62,8 @@ def _remarks(target: Target) -> Iterator[str]:
         remarks.append("nph: lighttpd takes the status from a first line HTTP/1.1, and makes the answer itself")
     if len(target.addresses) > 1:
         remarks.append("of several hosts the least busy one is taken; another only while nothing was sent yet")
-    if target.remote and not options.check_local and any(uri.startswith(".") for uri in options.uri):
-        remarks.append(
-            "its files are not looked for here: PHP behind it needs cgi.fix_pathinfo=0, else any file can be run as a "
-            "script by adding a path to its name; check-local = true looks for the file first"
-        )
+    if target.runs_unchecked_files:
+        remarks.append(UNCHECKED_FILES)
     for remark in remarks:
         yield f"# {target.name}: {remark}."
 

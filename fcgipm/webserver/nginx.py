@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from fcgipm.config.schema import Application, External
-from fcgipm.webserver.target import Claims, SnippetError, Target, claims, targets
+from fcgipm.webserver.target import UNCHECKED_FILES, Claims, SnippetError, Target, claims, targets
 
 _PARAMS = (
     ("QUERY_STRING", "$query_string"),
@@ -114,11 +114,8 @@ def _remarks(target: Target) -> Iterator[str]:
             "authorizer: of its answer nginx takes the status alone (200, 401 or 403; all else becomes 500), no "
             "Variable- headers and no page"
         )
-    if target.remote and not options.check_local and any(uri.startswith(".") for uri in options.uri):
-        remarks.append(
-            "its files are not looked for here: PHP behind it needs cgi.fix_pathinfo=0, else any file can be run as a "
-            "script by adding a path to its name; check-local = true looks for the file first"
-        )
+    if target.runs_unchecked_files:
+        remarks.append(UNCHECKED_FILES)
     for remark in remarks:
         yield f"# {target.name}: {remark}."
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from fcgipm.config.schema import Application, External, ServerOptions
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to connect when it listens on every address
+
+
+UNCHECKED_FILES: Final = (
+    "its files are not looked for here: PHP behind it needs cgi.fix_pathinfo=0, else any file can be run as a script "
+    "by adding a path to its name; check-local = true looks for the file first"
+)
+"""Said, by whatever web server, of a target whose `runs_unchecked_files` is true."""
 
 
 class SnippetError(ValueError):
@@ -46,6 +54,11 @@ class Target:
     def checks_files(self) -> bool:
         """Whether a request for an extension is passed on only if the script's file exists here."""
         return not self.remote or self.options.check_local
+
+    @property
+    def runs_unchecked_files(self) -> bool:
+        """Whether requests for an extension are passed on although nobody here knows whether there is such a file."""
+        return not self.checks_files and any(uri.startswith(".") for uri in self.options.uri)
 
 
 @dataclass(frozen=True, slots=True)
