@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness.components import need
+from harness.identity import as_nobody
 from harness.instances import ENVIRONMENT, Stage, read_line, recipe
 from harness.programs import PERL, SLEEPERS, STDIO, THREADED, WAITERS, compiled, waiting
 from harness.waiting import until
@@ -126,24 +127,4 @@ def test_gone(stage: Stage) -> None:
 def test_without_rights_nothing_is_claimed(stage: Stage) -> None:
     """As the ordinary user's keeper is with a setuid program, or root's without CAP_SYS_PTRACE."""
     instance = stage.start_ready(recipe(*waiting(WAITERS["accept"])))
-    assert as_user(65534, lambda: look(instance.pid, stage.endpoint).value) == "unknown"
-
-
-def as_user(uid: int, answer: object) -> str:
-    """Return what *answer* returns in a child that is *uid*."""
-    assert callable(answer)
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-            os.write(writer, answer().encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    os.waitpid(pid, 0)
-    text = os.read(reader, 4096).decode()
-    os.close(reader)
-    return text
+    assert as_nobody(lambda: look(instance.pid, stage.endpoint).value) == "unknown"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
@@ -19,7 +18,6 @@ from harness.programs import STDIO, THREADED, compiled
 from fcgipm.keeper import session
 from fcgipm.keeper.recipe import Recipe
 from fcgipm.keeper.retire import Result, try_removal
-from fcgipm.linux import procfs
 
 PHP_SCRIPT = "<?php usleep(300); echo 'hello';"
 KILLS = 100
@@ -63,17 +61,6 @@ def kill_under_load(stage: Stage, what: Recipe, script: Path, kill: Callable[[In
                     stage.start_ready(what)
                     done += 1
     return load
-
-
-@pytest.fixture
-def subreaper() -> Iterator[None]:
-    """Be the parent of orphans, as the keeper is: then a look at an instance costs little."""
-    libc = ctypes.CDLL(None)
-    assert libc.prctl(36, 1, 0, 0, 0) == 0
-    yield
-    assert libc.prctl(36, 0, 0, 0, 0) == 0
-    for pid in procfs.children(os.getpid()):
-        os.waitpid(pid, 0)  # all were killed
 
 
 @pytest.mark.usefixtures("subreaper")
