@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from harness.components import need
 from harness.daemon import Daemon
+from harness.waiting import until
 from integration.web.applications import app, demo
 from integration.web.foreign import foreign
 from integration.web.servers import Answer, WebServer, connected, free_port
@@ -246,7 +247,7 @@ def test_no_connection_is_kept(start_daemon: Starter, apache: Apache) -> None:
 
     for _ in range(20):  # the one instance would be occupied by the first of them
         assert site.page("/demo/ping", timeout=5).text == "pong\n"
-    assert daemon.app("demo")["busy"] == 0
+    until(lambda: daemon.app("demo")["busy"] == 0, what="the last connection is closed")  # after its page has come
 
 
 def test_who_is_not_there_is_503_and_answers_as_soon_as_it_is(start_daemon: Starter, apache: Apache) -> None:
