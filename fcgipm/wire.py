@@ -82,7 +82,9 @@ class Definitions:
 
     daemon: Mapping[str, Any]
     applications: tuple[Mapping[str, Any], ...]
+    """The declared ones, and the dynamic ones that were opened."""
     externals: tuple[Mapping[str, Any], ...]
+    dynamic: Mapping[str, Any] | None
     access: Mapping[str, str]
     """Who may use the control socket: str(uid) or ``%GID`` -> ``admin`` or ``read``."""
 
@@ -108,7 +110,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handed:
-    """Descriptors: ``control``, ``metrics``, ``log`` (one each), or ``pipes`` of an instance (stdout, stderr)."""
+    """Descriptors: ``control``, ``connector``, ``report``, ``metrics``, ``log`` (one each), or ``pipes``.
+
+    Pipes are two, the stdout and stderr of an instance.
+    """
 
     what: str
     instance: int | None = None
@@ -203,6 +208,26 @@ class SomebodyWaits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The answer to `Open` where the script may be run: its definition and its listener, which is published."""
+
+    root: str
+    path: str
+    definition: Mapping[str, Any]
+    listener: ListenerFact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenFailed:
+    """The answer to `Open` where the script may not be run, or there is none (*missing*)."""
+
+    root: str
+    path: str
+    error: str
+    missing: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramChanged:
     """As `core.events.ProgramChanged`."""
 
@@ -276,6 +301,8 @@ Report: TypeAlias = (
     | Published
     | PublishFailed
     | SomebodyWaits
+    | Opened
+    | OpenFailed
     | ProgramChanged
     | Signalled
     | Applied
@@ -294,6 +321,22 @@ class Spawn:
     instance: int
     app: str
     generation: int
+    turns_away: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """Check the script *path*, relative to the root called *root*, and publish its listener; twice is harmless."""
+
+    root: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """As `core.commands.Watch`."""
+
+    app: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,7 +390,7 @@ class Heard:
     count: int
 
 
-Order: TypeAlias = Spawn | Retire | Publish | Apply | Note | ReopenLogs | Shutdown | Heard
+Order: TypeAlias = Spawn | Open | Watch | Retire | Publish | Apply | Note | ReopenLogs | Shutdown | Heard
 
 MAX_NOTE: Final = 8 * 1024
 """Bytes of one note."""

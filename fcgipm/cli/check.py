@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _counts(loaded: Loaded) -> str:
     config = loaded.config
-    processes = sum(app.processes for app in config.applications.values())
+    processes = sum(app.least for app in config.applications.values())
     parts = [counted(len(config.applications), "application"), counted(processes, "process", "processes")]
     if config.externals:
         parts.append(counted(len(config.externals), "external application"))

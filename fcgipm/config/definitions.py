@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from fcgipm.codec import from_json, to_json
-from fcgipm.config.schema import Application, Daemon, External
+from fcgipm.config.schema import Application, Daemon, Dynamic, External
 
 
-def to_definition(table: Application | External | Daemon) -> dict[str, Any]:
+def to_definition(table: Application | External | Daemon | Dynamic) -> dict[str, Any]:
     """Return *table* as JSON; the names of its environment stay, the values are empty."""
-    if isinstance(table, Application):
+    if isinstance(table, Application | Dynamic):
         table = replace(table, initial_env=dict.fromkeys(table.initial_env, ""))
     definition: dict[str, Any] = to_json(table)
     return definition
@@ -30,3 +30,8 @@ def external(definition: Any) -> External:
 def daemon(definition: Any) -> Daemon:
     """Return the daemon's table that *definition*, which came from JSON, describes; raise `CodecError`."""
     return from_json(Daemon, definition)
+
+
+def dynamic(definition: Any) -> Dynamic:
+    """Return the table [dynamic] that *definition*, which came from JSON, describes; raise `CodecError`."""
+    return from_json(Dynamic, definition)

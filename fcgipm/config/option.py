@@ -42,6 +42,9 @@ class Kind(enum.Enum):
     LOG = "stderr, syslog, journal, or an absolute path"
     ENDPOINT = 'address:port, "unix:/path", or ""'
     ADDRESS = "IPv4 or IPv6 address"
+    SIZE = "bytes, or a text such as 256M"
+    FRACTION = "number from 0 to 1"
+    ROOTS = "list of tables, each with a path"
 
 
 class Change(enum.Enum):

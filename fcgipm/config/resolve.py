@@ -70,11 +70,24 @@ def _fill_application(draft: Draft, daemon: Daemon) -> None:
     values["uri"] = values["uri"] or (f"/{draft.name}/",)
     if values["port"] is None and "port" not in draft.broken:
         values["socket"] = posixpath.join(daemon.runtime_dir, values["socket"] or f"{draft.name}.sock")
+    _fill_range(draft)
     if values["command"]:
         draft.fill("directory", posixpath.dirname(values["command"][0]))
     values["wrapper"] = _found_wrapper(values["wrapper"] or daemon.wrapper)
     if "start_timeout" in draft.places and "ready_timeout" not in draft.places:
         values["ready_timeout"] = min(values["ready_timeout"], values["start_timeout"])
+
+
+def _fill_range(draft: Draft) -> None:
+    """Leave either `processes` or both of the others; the greater number that was written bounds a default."""
+    values = draft.values
+    if draft.places.keys().isdisjoint({"min_processes", "max_processes"}):
+        return
+    values["processes"] = None
+    if values["max_processes"] is None:
+        values["max_processes"] = max(1, values["min_processes"] or 0)
+    if values["min_processes"] is None:
+        values["min_processes"] = min(1, values["max_processes"])
 
 
 def _fill_identity(draft: Draft, daemon_draft: Draft, daemon: Daemon, euid: int, report: Report) -> None:

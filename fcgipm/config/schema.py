@@ -26,7 +26,7 @@ from fcgipm.config.option import (
 
 __all__ = [
     "LATER_KEYS", "MILLISECOND", "RESERVED_NAMES", "SECOND", "Application", "Change", "Config", "Daemon", "Duration",
-    "External", "ServerOptions",
+    "Dynamic", "External", "InstanceOptions", "Root", "ServerOptions",
 ]  # fmt: skip
 """Spans of time and what a change leads to belong to the words of the schema."""
 
@@ -56,7 +56,7 @@ class Daemon:
     )
     web_group: str = daemon_option(
         Kind.IDENTITY,
-        "group of the applications' sockets",
+        "group of the applications' sockets, of connector.sock and of report.sock",
         default="",
         default_text="www-data if it exists, else the daemon's group",
     )
@@ -209,47 +209,9 @@ class ServerOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Application(ServerOptions):
-    """A table [app.NAME]: a static application."""
+class InstanceOptions(ServerOptions):
+    """What describes an instance: of [app.NAME] and, for all applications that nobody declared, of [dynamic]."""
 
-    name: str
-    command: tuple[str, ...] = instance_option(
-        Kind.COMMAND,
-        "program (an absolute path) and its arguments; no shell",
-        inherits=False,
-        fcgi="filename",
-        lighttpd="bin-path",
-    )
-    socket: str | None = instance_option(
-        Kind.SOCKET_PATH,
-        "path of the Unix socket; excludes port",
-        default=None,
-        default_text="NAME.sock",
-        change=Change.LISTENER,
-        inherits=False,
-        fcgi="-socket",
-        lighttpd="socket, -s",
-    )
-    port: int | None = instance_option(
-        Kind.INTEGER,
-        "TCP port",
-        default=None,
-        minimum=1,
-        maximum=65535,
-        change=Change.LISTENER,
-        inherits=False,
-        default_text="none",
-        fcgi="-port",
-        lighttpd="port, -p",
-    )
-    address: str = instance_option(
-        Kind.ADDRESS,
-        "address of the TCP port",
-        default="127.0.0.1",
-        change=Change.LISTENER,
-        inherits=False,
-        lighttpd="host, -a",
-    )
     allowed_clients: tuple[str, ...] = instance_option(
         Kind.TEXTS,
         "addresses that may connect over TCP, given to the application as FCGI_WEB_SERVER_ADDRS",
@@ -289,17 +251,6 @@ class Application(ServerOptions):
         change=Change.IN_PLACE,
         fcgi="-listen-queue-depth",
         lighttpd="listen-backlog, -b",
-    )
-    processes: int = instance_option(
-        Kind.INTEGER,
-        "instances kept",
-        default=1,
-        minimum=1,
-        maximum=10_000,
-        change=Change.IN_PLACE,
-        inherits=False,
-        fcgi="-processes",
-        lighttpd="max-procs, -F",
     )
     initial_env: Mapping[str, str] = instance_option(
         Kind.ENVIRONMENT,
@@ -451,6 +402,193 @@ class Application(ServerOptions):
         minimum=1,
         change=Change.IN_PLACE,
     )
+    concurrency: int | None = instance_option(
+        Kind.INTEGER,
+        "requests that one instance serves at once; for php-cgi what PHP_FCGI_CHILDREN says",
+        default=None,
+        default_text="1",
+        minimum=1,
+        maximum=100_000,
+        change=Change.IN_PLACE,
+        lighttpd="max-load-per-proc",
+    )
+    max_requests: int | None = instance_option(
+        Kind.INTEGER,
+        "an instance is replaced after about so many requests, an estimate from reports or from the connections seen; "
+        "exact counts are PHP_FCGI_MAX_REQUESTS' job",
+        default=None,
+        default_text="none",
+        minimum=1,
+        maximum=2**53,
+        change=Change.IN_PLACE,
+    )
+    max_lifetime: Duration | None = instance_option(
+        Kind.DURATION,
+        "an instance is replaced at about this age",
+        default=None,
+        default_text="none",
+        minimum=1 * SECOND,
+        change=Change.IN_PLACE,
+    )
+    max_memory: int | None = instance_option(
+        Kind.SIZE,
+        "an instance is replaced when the resident memory of its session is larger; looked at every 30 s while busy",
+        default=None,
+        default_text="none",
+        minimum=1,
+        change=Change.IN_PLACE,
+    )
+    overload_response: str = instance_option(
+        Kind.ENUM,
+        "503: what waiting visitors get when no instance is ready and none may start, or the queue is full",
+        default="none",
+        choices=("none", "503"),
+        change=Change.IN_PLACE,
+    )
+    policy: str = instance_option(
+        Kind.ENUM,
+        "how the number of instances follows demand",
+        default="classic",
+        choices=("classic",),
+        change=Change.IN_PLACE,
+    )
+    gain_value: float = instance_option(
+        Kind.FRACTION,
+        "how much the last window counts in the smoothed connection time, against all before it",
+        default=0.5,
+        minimum=0,
+        maximum=1,
+        change=Change.IN_PLACE,
+        fcgi="-gainValue",
+    )
+    update_interval: Duration = instance_option(
+        Kind.DURATION,
+        "length of the windows over which connection time is smoothed",
+        default=300 * SECOND,
+        minimum=1 * SECOND,
+        change=Change.IN_PLACE,
+        fcgi="-updateInterval",
+    )
+    kill_interval: Duration = instance_option(
+        Kind.DURATION,
+        "time between two looks for instances that can go",
+        default=300 * SECOND,
+        minimum=1 * SECOND,
+        change=Change.IN_PLACE,
+        fcgi="-killInterval",
+    )
+    single_threshold: int = instance_option(
+        Kind.INTEGER,
+        "the last instance goes when its load, in percent, is below this; 0 keeps it for ever",
+        default=0,
+        minimum=0,
+        maximum=100,
+        change=Change.IN_PLACE,
+        fcgi="-singleThreshold",
+    )
+    multi_threshold: int = instance_option(
+        Kind.INTEGER,
+        "one of several instances goes when the load that would be left for the others, in percent, is below this",
+        default=50,
+        minimum=0,
+        maximum=100,
+        change=Change.IN_PLACE,
+        fcgi="-multiThreshold",
+    )
+    start_delay: Duration = instance_option(
+        Kind.DURATION,
+        "a visitor who has waited this long gets another instance started",
+        default=3 * SECOND,
+        minimum=1,
+        change=Change.IN_PLACE,
+        fcgi="-startDelay",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application(InstanceOptions):
+    """A table [app.NAME]: a declared application.  A dynamic one has the same shape, and a slash in its name."""
+
+    name: str
+    command: tuple[str, ...] = instance_option(
+        Kind.COMMAND,
+        "program (an absolute path) and its arguments; no shell",
+        inherits=False,
+        fcgi="filename",
+        lighttpd="bin-path",
+    )
+    socket: str | None = instance_option(
+        Kind.SOCKET_PATH,
+        "path of the Unix socket; excludes port",
+        default=None,
+        default_text="NAME.sock",
+        change=Change.LISTENER,
+        inherits=False,
+        fcgi="-socket",
+        lighttpd="socket, -s",
+    )
+    port: int | None = instance_option(
+        Kind.INTEGER,
+        "TCP port",
+        default=None,
+        minimum=1,
+        maximum=65535,
+        change=Change.LISTENER,
+        inherits=False,
+        default_text="none",
+        fcgi="-port",
+        lighttpd="port, -p",
+    )
+    address: str = instance_option(
+        Kind.ADDRESS,
+        "address of the TCP port",
+        default="127.0.0.1",
+        change=Change.LISTENER,
+        inherits=False,
+        lighttpd="host, -a",
+    )
+    processes: int | None = instance_option(
+        Kind.INTEGER,
+        "instances kept; not beside min-processes and max-processes",
+        default=1,
+        minimum=1,
+        maximum=10_000,
+        change=Change.IN_PLACE,
+        inherits=False,
+        fcgi="-processes",
+        lighttpd="max-procs, -F",
+    )
+    min_processes: int | None = instance_option(
+        Kind.INTEGER,
+        "instances that are kept whatever the demand; not beside processes",
+        default=None,
+        default_text="processes; 1 beside max-processes",
+        minimum=0,
+        maximum=10_000,
+        change=Change.IN_PLACE,
+        inherits=False,
+        lighttpd="min-procs",
+    )
+    max_processes: int | None = instance_option(
+        Kind.INTEGER,
+        "instances at most; the number follows the demand between min-processes and this",
+        default=None,
+        default_text="processes; the greater of 1 and min-processes beside that",
+        minimum=1,
+        maximum=10_000,
+        change=Change.IN_PLACE,
+        inherits=False,
+        lighttpd="max-procs",
+    )
+    idle_stop: Duration | None = instance_option(
+        Kind.DURATION,
+        "after so long without a connection the last instance goes; needs min-processes = 0",
+        default=None,
+        default_text="none",
+        minimum=1 * SECOND,
+        change=Change.IN_PLACE,
+        lighttpd="idle-timeout of its spawner",
+    )
     autostart: bool = instance_option(
         Kind.BOOLEAN,
         "start with the daemon; false: stopped until `fcgipmctl start`",
@@ -463,6 +601,107 @@ class Application(ServerOptions):
         default="retry",
         choices=("retry", "exit"),
         change=Change.IN_PLACE,
+    )
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether nobody declared it: it is a script below one of the roots of [dynamic]."""
+        return "/" in self.name
+
+    @property
+    def least(self) -> int:
+        """How many instances it has whatever the demand."""
+        return self.processes if self.processes is not None else self.min_processes or 0
+
+    @property
+    def most(self) -> int:
+        """How many instances it has at most; of a dynamic one the totals of [dynamic] are a limit, too."""
+        return self.processes if self.processes is not None else max(self.max_processes or 1, self.least)
+
+    @property
+    def is_flexible(self) -> bool:
+        """Whether the number of its instances follows the demand."""
+        return self.least < self.most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Root:
+    """One of the roots of [dynamic]: a directory where scripts may lie."""
+
+    path: str
+    name: str
+    """Begins the names of its applications, ``NAME/path/of/script``."""
+    match: str = "*"
+    """Pattern of the scripts' names (fnmatch)."""
+    listen: bool = False
+    """Whether every script has its socket from the start on, not only when it is first asked for."""
+    uri: str = ""
+    """What begins the requests for it, such as ``/fcgi-bin/``."""
+    user: str | None = None
+    group: str | None = None
+    owners: tuple[str, ...] = ()
+    """Users, beside root and who a script runs as, to whom directories and scripts may belong."""
+    recursive: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dynamic(InstanceOptions):
+    """The table [dynamic]: applications that nobody declared, and the limits for all of them together."""
+
+    roots: tuple[Root, ...] = instance_option(
+        Kind.ROOTS,
+        "where scripts may lie: { path, name, match, listen, uri, user, group, owners, recursive }",
+        default=(),
+        change=Change.IN_PLACE,
+        inherits=False,
+    )
+    max_processes: int = instance_option(
+        Kind.INTEGER,
+        "dynamic instances in all, whatever the way of starting",
+        default=50,
+        minimum=1,
+        maximum=10_000,
+        change=Change.IN_PLACE,
+        inherits=False,
+        fcgi="-maxProcesses",
+    )
+    max_class_processes: int = instance_option(
+        Kind.INTEGER,
+        "instances of any one dynamic application",
+        default=10,
+        minimum=1,
+        maximum=10_000,
+        change=Change.IN_PLACE,
+        inherits=False,
+        fcgi="-maxClassProcesses",
+    )
+    min_processes: int = instance_option(
+        Kind.INTEGER,
+        "the policy removes none while there are so many in all, or fewer",
+        default=5,
+        minimum=0,
+        maximum=10_000,
+        change=Change.IN_PLACE,
+        inherits=False,
+        fcgi="-minProcesses",
+    )
+    process_slack: int = instance_option(
+        Kind.INTEGER,
+        "room that is kept below max-processes: with less of it the policy looks at once for instances that can go",
+        default=5,
+        minimum=0,
+        maximum=10_000,
+        change=Change.IN_PLACE,
+        inherits=False,
+        fcgi="-processSlack",
+    )
+    restart: bool = instance_option(
+        Kind.BOOLEAN,
+        "start an instance again that has failed, as of declared applications",
+        default=False,
+        change=Change.IN_PLACE,
+        inherits=False,
+        fcgi="-restart",
     )
 
 
@@ -496,15 +735,14 @@ class Config:
     daemon: Daemon
     applications: Mapping[str, Application]
     externals: Mapping[str, External]
+    dynamic: Dynamic | None = None
+    """None where no scripts are started that nobody declared."""
 
 
 LATER_KEYS = frozenset(
     {
-        "min-processes", "max-processes", "concurrency", "auto-update", "watch", "probe", "max-requests",
-        "max-lifetime", "max-memory", "policy", "idle-stop", "overload-response", "request-timeout",
-        "spare", "standby", "spawn-burst", "spawn-rate", "scale-down-window", "gain-value", "update-interval",
-        "kill-interval", "single-threshold", "multi-threshold", "process-slack", "start-delay",
-        "max-class-processes", "restart",
+        "auto-update", "watch", "probe", "request-timeout", "spare", "standby", "spawn-burst", "spawn-rate",
+        "scale-down-window",
     }
 )  # fmt: skip
 """Keys that the documentation names and this version does not have yet."""

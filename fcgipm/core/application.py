@@ -196,7 +196,7 @@ def redefine(books: Books, definition: Application, change: Change, now: Instant
     before, books.definition = books.definition, definition
     out.append(books.message(Severity.INFO, Topic.APP_CHANGED, f"changed: {change.value}"))
     is_another = change in (Change.GENERATION, Change.LISTENER)
-    if is_another or before.processes != definition.processes or before.autostart != definition.autostart:
+    if is_another or before.least != definition.least or before.autostart != definition.autostart:
         books.scale = None
         if books.mode is Mode.STOP and definition.autostart:
             start(books, now, out)

@@ -184,6 +184,8 @@ class Books:
             state=self._state(),
             generation=self.generation,
             wanted=self.wanted,
+            least=self.definition.least,
+            most=self.definition.most,
             ready=sum(instance.is_ready for instance in self.instances.values()),
             restarts=self.restarts,
             reason=self.reason,
@@ -191,6 +193,8 @@ class Books:
             backoff_until=self.backoff.next_start(self.last_start) if held_back and self.last_start else None,
             abandoned=self.abandoned,
             cut=self.cut,
+            denied="",
+            load=None,
             instances=tuple(instance.view() for instance in self.instances.values()),
         )
 

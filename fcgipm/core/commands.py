@@ -35,10 +35,14 @@ class Topic(enum.Enum):
     APP_REMOVED = "app-removed"
     APP_GONE = "app-gone"
     APP_CHANGED = "app-changed"
+    APP_OPENED = "app-opened"
+    APP_FORGOTTEN = "app-forgotten"
     INSTANCE_STARTED = "instance-started"
     INSTANCE_READY = "instance-ready"
     INSTANCE_ENDED = "instance-ended"
     INSTANCE_REMOVED = "instance-removed"
+    INSTANCE_SPARED = "instance-spared"
+    OVERLOADED = "overloaded"
     START_FAILED = "start-failed"
     START_DENIED = "start-denied"
     BACKOFF_ENTERED = "backoff-entered"
@@ -57,6 +61,16 @@ class Spawn:
     app: str
     generation: int
     instance: InstanceId
+    why: str
+    turns_away: int | None = None
+    """Not the application's own program but fcgipm's, which answers 503 with this Retry-After, in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Say once, by `SomebodyWaits`, when a connection comes to the public listener of *app*, which is at rest."""
+
+    app: str
     why: str
 
 
@@ -118,4 +132,4 @@ class Tell:
     """A short word for counters: the reason of a spawn, an exit, a denial, the result of a removal."""
 
 
-Command: TypeAlias = Spawn | Retire | Publish | Note | Shutdown | Tell
+Command: TypeAlias = Spawn | Watch | Retire | Publish | Note | Shutdown | Tell

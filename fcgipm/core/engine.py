@@ -128,6 +128,8 @@ class Engine:
                 self._end(event.status, "asked to end", now, out)
             case ev.ConfigurationApplied():
                 self._apply(event, now, out)
+            case ev.Observed() | ev.Opened():
+                pass
             case ev.Spawned() | ev.SpawnFailed() | ev.BecameReady() | ev.Exited() | ev.Removed() | ev.RemovalRefused():
                 self._take_of_instance(event, now, out)
             case _:
@@ -201,6 +203,7 @@ def _take_of_app(
     event: ev.Published
     | ev.PublishFailed
     | ev.SomebodyWaits
+    | ev.Asked
     | ev.ProgramChanged
     | ev.StartRequested
     | ev.StopRequested
@@ -216,6 +219,8 @@ def _take_of_app(
             app.publish_failed(books, event, now, out)
         case ev.SomebodyWaits():
             app.somebody_waits(books, event.generation, now)
+        case ev.Asked():
+            pass
         case ev.ProgramChanged():
             app.program_changed(books, out)
         case ev.StartRequested():

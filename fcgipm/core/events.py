@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType, TypeAlias
 
-from fcgipm.config.schema import Application, Change
+from fcgipm.config.schema import Application, Change, Dynamic
 
 Instant = NewType("Instant", int)
 """A point in time: nanoseconds of the monotonic clock."""
@@ -135,10 +135,63 @@ class PublishFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SomebodyWaits:
-    """A connection waits at a listener of *app* that has no instance."""
+    """A connection waits at a listener of *app* that has no instance, or that was to be watched once."""
 
     app: str
     generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What was seen of one application at one instant, and how much came together since the sample before."""
+
+    queued: int
+    """Connections in the queue of its public listener, whether somebody still waits there or not."""
+    limit: int
+    """How many the queue takes; more *queued* than this: visitors are being refused (Unix) or delayed (TCP)."""
+    abandoned: int = 0
+    """Those of *queued* who have given up."""
+    oldest_since: Instant | None = None
+    """When the oldest of those who still wait was first seen; None where nobody does."""
+    busy: int = 0
+    """Accepted connections, of all its generations."""
+    connection_time: int = 0
+    """Nanoseconds: of reported requests, else the integral of accepted connections."""
+    requests: int = 0
+    """Requests that were reported, else connections that were seen for the first time: then an estimate."""
+    memory: Mapping[InstanceId, int] = field(default_factory=dict)
+    """Resident bytes of whole sessions, of those instances that were looked at."""
+
+    @property
+    def waiting(self) -> int:
+        """How many wait and have not given up."""
+        return max(self.queued - self.abandoned, 0)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the queue takes nobody any more."""
+        return self.queued > self.limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """Applications were looked at, by name; one that is not among them could not be seen."""
+
+    samples: Mapping[str, Sample]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A connector wants *app* to have an instance that is ready."""
+
+    app: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A dynamic application exists from now on: its script may be run, and its listener is public, generation 1."""
+
+    definition: Application
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +203,14 @@ class ProgramChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationApplied:
-    """A new configuration holds; *changes* is the most far-reaching change of each app whose definition differs."""
+    """A new configuration holds; *changes* is the most far-reaching change of each app whose definition differs.
+
+    *applications* are all that exist, the dynamic ones that were opened included.
+    """
 
     applications: Mapping[str, Application]
     changes: Mapping[str, Change]
+    dynamic: Dynamic | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +264,9 @@ Event: TypeAlias = (
     | Published
     | PublishFailed
     | SomebodyWaits
+    | Observed
+    | Asked
+    | Opened
     | ProgramChanged
     | ConfigurationApplied
     | StartRequested

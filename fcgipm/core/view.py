@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
+from fcgipm.config.schema import Duration
 from fcgipm.core.events import InstanceId, Instant
 
 
@@ -64,6 +67,9 @@ class AppView:
     generation: int
     """The published one; 0 where none is."""
     wanted: int
+    least: int
+    most: int
+    """Between these two *wanted* follows the demand; the same where it does not."""
     ready: int
     """Instances that are ready and not being retired."""
     restarts: int
@@ -77,4 +83,47 @@ class AppView:
     """The newest generation that was given up, 0 where none was."""
     cut: int
     """Connections that were cut by removals so far."""
+    denied: str
+    """Why the start that is wanted is not made: the word of its counter; empty where none is wanted or denied."""
+    load: Fraction | None
+    """The load factor, 1 = all instances busy all the time; None where nobody keeps count."""
     instances: tuple[InstanceView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prospect:
+    """What somebody may expect who wants an instance of an application that is ready."""
+
+    ready: int
+    refused: str
+    """Why there is none, and none is being started; empty where there is one, or will be soon."""
+    retry_after: Duration | None
+    """When that may have changed; None where nobody knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Something that was decided about the number of instances, and from what."""
+
+    at: Instant
+    action: str
+    """``start``, ``deny``, ``remove``, ``spare`` (all were busy) or ``keep``."""
+    rule: str
+    """The rule that fired: a word such as ``somebody-came``, ``start-delay``, ``queue-full``, ``kill-run``."""
+    inputs: Mapping[str, str]
+    """What was looked at, for people: names and values."""
+    text: str
+    """The decision in a sentence, with what limited it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why an application has as many instances as it has."""
+
+    view: AppView
+    policy: str
+    """``static``, ``classic``, or ``scaled`` by an operator."""
+    decisions: tuple[Decision, ...]
+    """The last ones, the oldest first."""
+    plans: tuple[tuple[Instant, str], ...]
+    """What happens next, and when, the earliest first."""

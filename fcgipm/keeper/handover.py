@@ -11,7 +11,7 @@ import fcgipm
 from fcgipm import wire
 from fcgipm.codec import to_json
 from fcgipm.config.definitions import to_definition
-from fcgipm.config.schema import Application, Daemon, External
+from fcgipm.config.schema import Application, Daemon, Dynamic, External
 from fcgipm.keeper.conversation import Handover
 from fcgipm.keeper.rights import access_of
 
@@ -80,11 +80,12 @@ def definitions_of(loaded: Loaded) -> wire.Definitions:
         daemon=_sparse(config.daemon),
         applications=tuple(_sparse(app) for app in config.applications.values()),
         externals=tuple(_sparse(external) for external in config.externals.values()),
+        dynamic=None if config.dynamic is None else _sparse(config.dynamic),
         access=access_of(config.daemon),
     )
 
 
-def _sparse(table: Application | External | Daemon) -> dict[str, Any]:
+def _sparse(table: Application | External | Daemon | Dynamic) -> dict[str, Any]:
     definition, defaults = to_definition(table), _DEFAULTS[type(table)]
     return {name: value for name, value in definition.items() if name not in defaults or defaults[name] != value}
 
@@ -101,5 +102,5 @@ def _defaults(kind: type[Any]) -> dict[str, Any]:
 
 
 _DEFAULTS: Final[Mapping[type[Any], Mapping[str, Any]]] = {
-    kind: _defaults(kind) for kind in (Application, Daemon, External)
+    kind: _defaults(kind) for kind in (Application, Daemon, Dynamic, External)
 }

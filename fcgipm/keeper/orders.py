@@ -156,6 +156,8 @@ class Orders:
         match order:
             case wire.Spawn():
                 self._spawn(order)
+            case wire.Open() | wire.Watch():
+                self._deny(order, "not yet")
             case wire.Retire():
                 self._retire(order)
             case wire.Publish():

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from fcgipm import wire
-from fcgipm.config.definitions import application, daemon, external
-from fcgipm.config.schema import Application, Daemon, External
+from fcgipm.config.definitions import application, daemon, dynamic, external
+from fcgipm.config.schema import Application, Daemon, Dynamic, External
 from fcgipm.core.engine import Engine
 from fcgipm.core.events import InstanceId, Instant
 from fcgipm.core.view import AppView
@@ -43,6 +43,7 @@ class State:
         self.daemon: Daemon
         self.applications: dict[str, Application]
         self.externals: dict[str, External]
+        self.dynamic: Dynamic | None
         self.access: dict[str, str]
         self.listeners: dict[tuple[str, int], wire.ListenerFact]
         """By application and generation."""
@@ -76,6 +77,7 @@ class State:
         self.daemon = daemon(definitions.daemon)
         self.applications = {one.name: one for one in map(application, definitions.applications)}
         self.externals = {one.name: one for one in map(external, definitions.externals)}
+        self.dynamic = None if definitions.dynamic is None else dynamic(definitions.dynamic)
         self.access = dict(definitions.access)
         self.listeners = {(fact.app, fact.generation): fact for fact in listeners}
 

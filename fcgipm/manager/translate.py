@@ -34,6 +34,7 @@ _EVENTS: Final[Mapping[type[wire.Report], type[events.Event]]] = {
 
 _ORDERS: Final[Mapping[type[commands.Command], type[wire.Order]]] = {
     commands.Spawn: wire.Spawn,
+    commands.Watch: wire.Watch,
     commands.Retire: wire.Retire,
     commands.Publish: wire.Publish,
     commands.Note: wire.Note,

@@ -160,6 +160,7 @@ class Stage:
             daemon=to_json(self.daemon),
             applications=tuple(to_json(self._complete(each)) for each in self.applications),
             externals=tuple(to_json(each) for each in self.externals),
+            dynamic=None,
             access=dict(self.access),
         )
 

@@ -156,9 +156,9 @@ class World(RuleBasedStateMachine):
     def check_delays(self, definition: Application, row: Row) -> None:
         """Only deaths have brought this start about: it obeys restart-delay and back-off."""
         now, starts = self.sim.now, row.starts
-        if len(starts) >= definition.processes:
+        if len(starts) >= definition.least:
             # More than one start per slot within restart-delay cannot be.
-            assert now - starts[-definition.processes] >= max(definition.restart_delay, 100 * MILLISECOND)
+            assert now - starts[-definition.least] >= max(definition.restart_delay, 100 * MILLISECOND)
         elif starts and not row.deaths:
             assert now - starts[0] >= len(starts) * definition.init_start_delay
         if row.failures >= FAILURES:

@@ -7,4 +7,4 @@ from fcgipm.config.schema import Application
 
 def wanted(definition: Application, scale: int | None) -> int:
     """Return how many instances a running application has; *scale* is the operator's word, None for no word."""
-    return definition.processes if scale is None else scale
+    return definition.least if scale is None else scale

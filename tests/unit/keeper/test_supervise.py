@@ -28,7 +28,7 @@ SILENT = [*DEAF[:-1], "import os, signal; os.close(3); signal.pause()"]
 """It closes the wire, and stays."""
 SNAPSHOT = wire.Snapshot(
     version="", pid=1, started_at=0, started_unix=0.0, instances=(), listeners=(), notes={}, next_instance=1,
-    definitions=wire.Definitions(daemon={}, applications=(), externals=(), access={}), ending=None,
+    definitions=wire.Definitions(daemon={}, applications=(), externals=(), dynamic=None, access={}), ending=None,
 )  # fmt: skip
 
 

@@ -44,8 +44,8 @@ def worker() -> Iterator[InstanceView]:
 
 def view(name: str = "blog", **more: object) -> AppView:
     plain = AppView(
-        name=name, state=AppState.RUNNING, generation=1, wanted=2, ready=1, restarts=0, reason="", next_at=None,
-        backoff_until=None, abandoned=0, cut=0, instances=(ME,),
+        name=name, state=AppState.RUNNING, generation=1, wanted=2, least=2, most=2, ready=1, restarts=0, reason="", next_at=None,
+        backoff_until=None, abandoned=0, cut=0, denied="", load=None, instances=(ME,),
     )  # fmt: skip
     return replace(plain, **more)  # type: ignore[arg-type]  # each test knows the fields it names
 
