@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field
 from typing import Any
 
 from fcgipm.config.option import Kind, Option, options
 from fcgipm.config.problems import Report, Where
-from fcgipm.config.schema import Application
+from fcgipm.config.schema import Application, Root
 from fcgipm.config.tables import Entry, Table
 from fcgipm.config.values import read
 
 _MERGED = frozenset({Kind.ENVIRONMENT, Kind.LIMITS, Kind.EXTENSIONS})
 """Tables: those of [defaults] and of the application merge key by key."""
+
+_EMPTY: Mapping[Kind, Any] = {Kind.COMMAND: (), Kind.PATH: ""}
+"""What stands for a required value that was not written."""
 
 
 @dataclass(slots=True)
@@ -27,6 +31,8 @@ class Draft:
     """By field: where it was written; only written ones are here."""
     broken: set[str] = field(default_factory=set)
     """Fields whose value could not be read; what depends on them is not checked."""
+    parts: list[Draft] = field(default_factory=list)
+    """The roots of [dynamic]."""
 
     def at(self, name: str) -> Where:
         """Return the place that is to blame for the value of field *name*."""
@@ -86,6 +92,8 @@ class Reader:
         if option.kind in _MERGED and isinstance(entry.value, dict):
             self._read_members(draft, entry, option, name)
             return
+        if option.kind is Kind.ROOTS:
+            draft.parts = [self.draft("", table, Root, inherits=False) for table in entry.tables]
         try:
             draft.values[name] = read(option, entry.value)
             draft.places[name] = entry.where
@@ -106,7 +114,7 @@ class Reader:
 
 
 def _is_required(option: Option, item: Field[Any]) -> bool:
-    return item.default is MISSING and item.default_factory is MISSING and option.kind is Kind.COMMAND
+    return item.default is MISSING and item.default_factory is MISSING and option.kind in _EMPTY
 
 
 def _fill_plain_defaults(draft: Draft, kind: type) -> None:
@@ -115,5 +123,5 @@ def _fill_plain_defaults(draft: Draft, kind: type) -> None:
             draft.values.setdefault(item.name, item.default)
         elif item.default_factory is not MISSING:
             draft.values.setdefault(item.name, item.default_factory())
-        elif option.kind is Kind.COMMAND:
-            draft.values.setdefault(item.name, ())
+        elif option.kind in _EMPTY:
+            draft.values.setdefault(item.name, _EMPTY[option.kind])

@@ -16,7 +16,7 @@ from fcgipm.config.loaded import Loaded
 from fcgipm.config.once import Once
 from fcgipm.config.option import options
 from fcgipm.config.problems import ConfigError, Problem, Report, Where
-from fcgipm.config.schema import Application, Change, Config, Daemon, External
+from fcgipm.config.schema import Application, Change, Config, Daemon, Dynamic, External, Root
 from fcgipm.config.sources import Source, read_sources
 from fcgipm.config.tables import gather
 
@@ -45,6 +45,7 @@ def load(
         daemon=reader.draft("fcgipm", tables.daemon, Daemon, inherits=False),
         applications={name: reader.draft(name, table, Application) for name, table in tables.applications.items()},
         externals={name: reader.draft(name, table, External) for name, table in tables.externals.items()},
+        dynamic=None if tables.dynamic is None else reader.draft("dynamic", tables.dynamic, Dynamic),
     )
     if not sources:
         report.refuse(files)
@@ -59,6 +60,7 @@ def load(
         daemon=daemon,
         applications={name: _built(Application, draft, once) for name, draft in drafts.applications.items()},
         externals={name: _built(External, draft, once) for name, draft in drafts.externals.items()},
+        dynamic=None if drafts.dynamic is None else _built(Dynamic, drafts.dynamic, once),
     )
     environments = _environments(config, drafts, environ, euid, report)
     report.refuse(files)
@@ -79,9 +81,13 @@ def load(
 
 
 def _built(kind: type[Any], draft: Draft, once: Once) -> Any:
-    names = {item.name for item in fields(kind)}
+    names = {item.name for item in fields(kind)} - {"roots"}
     values = {name: once(value) for name, value in draft.values.items() if name in names}
-    return kind(**values) if kind is Daemon else kind(name=draft.name, **values)
+    if "name" in names:
+        values["name"] = draft.name
+    if kind is Dynamic:
+        values["roots"] = tuple(_built(Root, part, once) for part in draft.parts)
+    return kind(**values)
 
 
 def _keep_running(draft: Draft, running: Daemon | None) -> tuple[str, ...]:

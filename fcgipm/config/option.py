@@ -45,6 +45,9 @@ class Kind(enum.Enum):
     SIZE = "bytes, or a text such as 256M"
     FRACTION = "number from 0 to 1"
     ROOTS = "list of tables, each with a path"
+    PREFIX = "prefix such as /fcgi-bin/"
+    PATTERN = "pattern of file names, such as *.fcgi"
+    NAME = "name as of an application"
 
 
 class Change(enum.Enum):
@@ -75,6 +78,8 @@ class Option:
     minimum: int | None = None
     maximum: int | None = None
     choices: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+    """Choices that the documentation names and this version does not have yet."""
     key: str = ""
     """Only where it is not the field's name in kebab-case."""
     default_text: str = ""
@@ -110,6 +115,12 @@ def instance_option(
     if factory is not MISSING:
         return field(default_factory=factory, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def root_option(kind: Kind, meaning: str, *, default: Any = MISSING, **more: Any) -> Any:
+    """Return the field of an option of one of the roots of [dynamic]."""
+    option = Option(kind=kind, meaning=meaning, change=Change.IN_PLACE, side=Side.INSTANCE, **more)
+    return field(default=default, metadata={"option": option})
 
 
 def server_option(kind: Kind, meaning: str, *, default: Any = MISSING, factory: Any = MISSING, **more: Any) -> Any:

@@ -8,8 +8,9 @@ from typing import Literal, TypeAlias
 
 from fcgipm.config.loaded import Loaded
 from fcgipm.config.option import options
-from fcgipm.config.schema import Application, Change, Daemon, External
+from fcgipm.config.schema import Application, Change, Daemon, Dynamic, External
 
+Table: TypeAlias = Application | Dynamic | External
 Effect: TypeAlias = Change | Literal["added", "removed"]
 
 _ENVIRONMENT = frozenset({"initial-env", "pass-env", "env-file", "allowed-clients"})
@@ -18,7 +19,11 @@ _IDENTITY = frozenset({"user", "group", "groups"})
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    """One difference: the application (None: the daemon), the key ("" for all of it), what it takes to apply it."""
+    """One difference: the application (None: the daemon), the key ("" for all of it), what it takes to apply it.
+
+    The table [dynamic] is called "dynamic", as no application can be; what its changes do to a script that is known
+    already shows when that script's definition is made again.
+    """
 
     app: str | None
     key: str
@@ -44,6 +49,7 @@ def compare(old: Loaded, new: Loaded) -> tuple[KeyChange, ...]:
         if before is not None and after is not None:
             found += _unseen(name, old, new, {change.key for change in found})
         changes += found
+    changes += _of_table("dynamic", old.config.dynamic, new.config.dynamic)
     return (*changes, *_of_externals(old.config.externals, new.config.externals))
 
 
@@ -52,11 +58,9 @@ def _of_externals(old: Mapping[str, External], new: Mapping[str, External]) -> l
     return [change for name in names for change in _of_table(name, old.get(name), new.get(name))]
 
 
-def _of_table(name: str, old: Application | External | None, new: Application | External | None) -> list[KeyChange]:
-    if old is None:
-        return [KeyChange(name, "", "added")]
-    if new is None:
-        return [KeyChange(name, "", "removed")]
+def _of_table(name: str, old: Table | None, new: Table | None) -> list[KeyChange]:
+    if old is None or new is None:
+        return [] if old is new else [KeyChange(name, "", "added" if old is None else "removed")]
     return [KeyChange(name, key, effect) for key, effect in _differing(old, new)]
 
 

@@ -77,6 +77,32 @@ def duration_text(span: Duration) -> str:
     return f"{whole}.{rest:09d}".rstrip("0") + "s"
 
 
+def read_size(value: Any) -> int:
+    """Return the bytes that a number, or a text such as ``256M``, says."""
+    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    number = int(found[1]) * SIZES[found[2].upper()] if found else value
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise refusal(value, Kind.SIZE.value)
+    if number > LARGEST_LIMIT:
+        raise ValueError(f"{shown(value)} is out of range; at most {LARGEST_LIMIT} bytes are allowed")
+    return number
+
+
+def size_text(size: int) -> str:
+    """Return *size* as the file writes it: ``256M``, or the number of bytes where nothing shorter says the same."""
+    for unit, factor in reversed([*SIZES.items()]):
+        if size >= factor and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return str(size)
+
+
+def read_fraction(value: Any) -> float:
+    """Return a part of 1 as a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:  # noqa: PLR0124  nan
+        raise refusal(value, Kind.FRACTION.value)
+    return float(max(-1, min(value, 2)))  # the greatest integers are no floats
+
+
 def read_octal(value: Any) -> int:
     """Return the permissions that a text such as ``0660`` writes."""
     found = _OCTAL.fullmatch(value) if isinstance(value, str) else None

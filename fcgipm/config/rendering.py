@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from fcgipm.config.option import Kind, Option, options
-from fcgipm.config.quantities import UNLIMITED, duration_text, octal_text, signal_name
-from fcgipm.config.schema import SECOND, Application, Config, Daemon, External
+from fcgipm.config.quantities import UNLIMITED, duration_text, octal_text, signal_name, size_text
+from fcgipm.config.schema import SECOND, Application, Config, Daemon, Dynamic, External, Root
+
+Table: TypeAlias = Daemon | Application | Dynamic | External | Root
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _TO_ESCAPE = re.compile(r'[\x00-\x1f\x7f"\\]')
@@ -22,6 +24,9 @@ def render_config(config: Config) -> Iterator[str]:
     for name, app in config.applications.items():
         yield from ("", f"[{_dotted('app', name)}]")
         yield from _lines(app, ("app", name))
+    if config.dynamic is not None:
+        yield from ("", "[dynamic]")
+        yield from _lines(config.dynamic, ("dynamic",))
     for name, external in config.externals.items():
         yield from ("", f"[{_dotted('external', name)}]")
         yield from _lines(external, ("external", name))
@@ -37,27 +42,33 @@ def plain_config(config: Config) -> dict[str, Any]:
     return {
         "fcgipm": _plain(config.daemon),
         "app": {name: _plain(app) for name, app in config.applications.items()},
+        "dynamic": None if config.dynamic is None else _plain(config.dynamic),
         "external": {name: _plain(external) for name, external in config.externals.items()},
     }
 
 
 def plain_value(option: Option, value: Any, *, in_seconds: bool) -> Any:
-    """Return *value*, a field's, as the data that the file could hold; durations are texts unless *in_seconds*."""
+    """Return *value*, a field's, as the data that the file could hold.
+
+    Durations and sizes are texts, unless *in_seconds* wants numbers of seconds and bytes.
+    """
     if value is None:
         return None
     if option.kind is Kind.DURATION and in_seconds:
         return value // SECOND if value % SECOND == 0 else value / SECOND
+    if option.kind is Kind.SIZE and in_seconds:
+        return value
     return _PLAIN.get(option.kind, lambda item: item)(value)
 
 
-def _plain(table: Daemon | Application | External) -> dict[str, Any]:
+def _plain(table: Table) -> dict[str, Any]:
     return {
         key: plain_value(option, getattr(table, item.name), in_seconds=True)
         for key, option, item in options(type(table))
     }
 
 
-def _lines(table: Daemon | Application | External, keys: tuple[str, ...]) -> Iterator[str]:
+def _lines(table: Table, keys: tuple[str, ...]) -> Iterator[str]:
     behind: list[str] = []
     for key, option, item in options(type(table)):
         value = getattr(table, item.name)
@@ -68,11 +79,24 @@ def _lines(table: Daemon | Application | External, keys: tuple[str, ...]) -> Ite
                 behind += ["", f"[{_dotted(*keys, key)}]"]
                 behind += [f"{key_text(name)} = {value_text(text)}" for name, text in value.items()]
         else:
-            yield f"{key} = {render_value(option, value)}"
+            yield from _pair(key, option, value)
     yield from behind
 
 
-def _is_left_out(table: Daemon | Application | External, name: str, value: Any) -> bool:
+def _pair(key: str, option: Option, value: Any) -> Iterator[str]:
+    if option.kind is Kind.ROOTS and value:
+        yield f"{key} = ["
+        yield from (f"    {value_text(root)}," for root in plain_value(option, value, in_seconds=False))
+        yield "]"
+    else:
+        yield f"{key} = {render_value(option, value)}"
+
+
+def _roots(roots: tuple[Root, ...]) -> list[dict[str, Any]]:
+    return [{key: item for key, item in _plain(root).items() if item is not None} for root in roots]
+
+
+def _is_left_out(table: Table, name: str, value: Any) -> bool:
     """Whether the file cannot say *value*, which then is what it means to say nothing."""
     if value is None or (name == "host" and not value):
         return True
@@ -85,6 +109,8 @@ def _limits(value: Mapping[str, int]) -> dict[str, int | str]:
 
 _PLAIN: Mapping[Kind, Callable[[Any], Any]] = {
     Kind.DURATION: duration_text,
+    Kind.SIZE: size_text,
+    Kind.ROOTS: _roots,
     Kind.OCTAL: octal_text,
     Kind.SIGNAL: signal_name,
     Kind.LIMITS: _limits,

@@ -30,6 +30,7 @@ class Drafts:
     daemon: Draft
     applications: dict[str, Draft]
     externals: dict[str, Draft]
+    dynamic: Draft | None = None
 
 
 def fill_daemon(draft: Draft, environ: Mapping[str, str], euid: int, *, foreground: bool) -> None:
@@ -63,6 +64,8 @@ def fill_applications(drafts: Drafts, daemon: Daemon, euid: int, report: Report)
         _fill_identity(draft, drafts.daemon, daemon, euid, report)
     for draft in drafts.externals.values():
         draft.values["uri"] = draft.values["uri"] or (f"/{draft.name}/",)
+    if drafts.dynamic is not None:
+        _fill_dynamic(drafts.dynamic, daemon, euid)
 
 
 def _fill_application(draft: Draft, daemon: Daemon) -> None:
@@ -76,6 +79,17 @@ def _fill_application(draft: Draft, daemon: Daemon) -> None:
     values["wrapper"] = _found_wrapper(values["wrapper"] or daemon.wrapper)
     if "start_timeout" in draft.places and "ready_timeout" not in draft.places:
         values["ready_timeout"] = min(values["ready_timeout"], values["start_timeout"])
+
+
+def _fill_dynamic(draft: Draft, daemon: Daemon, euid: int) -> None:
+    values = draft.values
+    values["wrapper"] = _found_wrapper(values["wrapper"] or daemon.wrapper)
+    if values["wrapper"] == "off":  # else each script runs as the user of its root, or as its own
+        draft.fill("user", daemon.web_user if euid == 0 else own_identity(euid).user)
+    draft.fill("socket_group", daemon.web_group)
+    for root in draft.parts:
+        root.values["name"] = root.name = root.values["name"] or posixpath.basename(root.values["path"])
+        root.values["uri"] = root.values["uri"] or f"/{root.name}/"
 
 
 def _fill_range(draft: Draft) -> None:

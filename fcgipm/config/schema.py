@@ -21,6 +21,7 @@ from fcgipm.config.option import (
     Kind,
     daemon_option,
     instance_option,
+    root_option,
     server_option,
 )
 
@@ -450,6 +451,7 @@ class InstanceOptions(ServerOptions):
         "how the number of instances follows demand",
         default="classic",
         choices=("classic",),
+        later=("adaptive",),
         change=Change.IN_PLACE,
     )
     gain_value: float = instance_option(
@@ -628,25 +630,64 @@ class Application(InstanceOptions):
 class Root:
     """One of the roots of [dynamic]: a directory where scripts may lie."""
 
-    path: str
-    name: str
-    """Begins the names of its applications, ``NAME/path/of/script``."""
-    match: str = "*"
-    """Pattern of the scripts' names (fnmatch)."""
-    listen: bool = False
-    """Whether every script has its socket from the start on, not only when it is first asked for."""
-    uri: str = ""
-    """What begins the requests for it, such as ``/fcgi-bin/``."""
-    user: str | None = None
-    group: str | None = None
-    owners: tuple[str, ...] = ()
-    """Users, beside root and who a script runs as, to whom directories and scripts may belong."""
-    recursive: bool = True
+    path: str = root_option(Kind.PATH, "the directory; required, and no symbolic link may lead to it")
+    name: str = root_option(
+        Kind.NAME,
+        "begins the names of its applications: NAME/path/of/script",
+        default="",
+        default_text="the last component of path",
+    )
+    match: str = root_option(
+        Kind.PATTERN,
+        "which files are scripts: a pattern with *, ? and [...] for their names",
+        default="*",
+    )
+    listen: bool = root_option(
+        Kind.BOOLEAN,
+        "every script has its socket from the start on, not only when it is first asked for",
+        default=False,
+    )
+    uri: str = root_option(
+        Kind.PREFIX,
+        "what begins the requests for its scripts",
+        default="",
+        default_text="/NAME/",
+    )
+    user: str | None = root_option(
+        Kind.IDENTITY,
+        "user of its scripts",
+        default=None,
+        default_text="the user of [dynamic]; with a wrapper the owner of the script",
+    )
+    group: str | None = root_option(
+        Kind.IDENTITY,
+        "group of its scripts",
+        default=None,
+        default_text="the user's primary group; with a wrapper and no user here the group of the script",
+    )
+    owners: tuple[str, ...] = root_option(
+        Kind.IDENTITIES,
+        "users, beside root and who a script runs as, to whom directories and scripts may belong",
+        default=(),
+    )
+    recursive: bool = root_option(
+        Kind.BOOLEAN,
+        "scripts may also lie in directories below",
+        default=True,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dynamic(InstanceOptions):
-    """The table [dynamic]: applications that nobody declared, and the limits for all of them together."""
+    """The table [dynamic]: applications that nobody declared, and the limits for all of them together.
+
+    Fields without an option cannot be written for all scripts: each root has its uri, each script its own directory
+    and a Unix socket.
+    """
+
+    uri: tuple[str, ...] = ()
+    directory: str | None = None
+    allowed_clients: tuple[str, ...] = ()
 
     roots: tuple[Root, ...] = instance_option(
         Kind.ROOTS,

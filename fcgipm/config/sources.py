@@ -37,7 +37,8 @@ class Source:
             line = self.lines.get(keys[:length])
             if line is not None:
                 break
-        return Where(self.file, line, ".".join(str(key) for key in keys))
+        path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+        return Where(self.file, line, path[1:])
 
 
 def read_sources(path: str, euid: int, report: Report) -> list[Source]:

@@ -6,31 +6,37 @@ limits are literal.  What is unknown, written twice, or of a later version becom
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fcgipm.config.option import options
+from fcgipm.config.lines import KeyPath
+from fcgipm.config.option import Kind, options
 from fcgipm.config.problems import Report, Where
 from fcgipm.config.quantities import shown
-from fcgipm.config.schema import LATER_KEYS, RESERVED_NAMES, Application, Daemon, External
+from fcgipm.config.schema import LATER_KEYS, RESERVED_NAMES, Application, Daemon, Dynamic, External, Root
 from fcgipm.config.sources import Source
+from fcgipm.config.values import APP_NAMES, may_be_named
 
 NOT_YET = "not in this version"
 
-_APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _TOP = ("fcgipm", "defaults", "app", "external", "dynamic", "include")
 _HISTORIC = {"singlethreshhold": "single-threshold", "multithreshhold": "multi-threshold"}
+"""The misspelling that was in mod_fastcgi's documentation for years."""
+
+_TABLES = {"fcgipm": Daemon, "defaults": Application, "dynamic": Dynamic}
+_NAMED = {"app": Application, "external": External}
+_TITLES = {Daemon: "[fcgipm]", Application: "[app.NAME]", Dynamic: "[dynamic]", External: "[external.NAME]"}
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One written value: what TOML made of it, where it is, and the places of a table's own keys."""
+    """One written value: what TOML made of it, where it is, the places of a table's own keys, the tables of a list."""
 
     value: Any
     where: Where
     within: Mapping[str, Where] = field(default_factory=dict)
+    tables: tuple[Table, ...] = ()
 
 
 @dataclass(slots=True)
@@ -49,6 +55,7 @@ class Tables:
 
     daemon: Table
     defaults: Table
+    dynamic: Table | None = None
     applications: dict[str, Table] = field(default_factory=dict)
     externals: dict[str, Table] = field(default_factory=dict)
 
@@ -60,12 +67,13 @@ def gather(sources: Sequence[Source], report: Report) -> Tables:
 
 def is_usable_name(name: str) -> bool:
     """Whether an application may be called *name*."""
-    return _APP_NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
+    return may_be_named(name) and name not in RESERVED_NAMES
 
 
 def keys_of(table: type) -> dict[str, str]:
     """Return the keys of *table*'s options by their squashed spelling."""
-    return {squashed(key): key for key, _option, _field in options(table)}
+    keys = {squashed(key): key for key, _option, _field in options(table)}
+    return keys | {historic: key for historic, key in _HISTORIC.items() if squashed(key) in keys}
 
 
 def squashed(key: str) -> str:
@@ -104,8 +112,6 @@ class _Gatherer:
                 self.report.problem(where, f"is written twice, as {spelt[name]!r} and as {key!r}")
             elif name not in _TOP:
                 self._stray(key, where)
-            elif name == "dynamic":
-                self.report.problem(where, NOT_YET)
             elif name != "include" and not isinstance(value, dict):
                 self.report.problem(where, f"{shown(value)} is not a table")
             else:
@@ -114,28 +120,31 @@ class _Gatherer:
 
     def _stray(self, key: str, where: Where) -> None:
         hint = nearest(key, _TOP)
-        known = keys_of(Application) | keys_of(Daemon)
+        known = keys_of(Application) | keys_of(Dynamic) | keys_of(Daemon)
         if not hint and squashed(key) in known:
             hint = f"; {known[squashed(key)]!r} belongs into a table such as [app.NAME], [defaults] or [fcgipm]"
         self.report.problem(where, f"unknown table or key{hint}")
 
     def _top(self, name: str, source: Source, key: str, value: Any) -> None:
-        if name in {"fcgipm", "defaults"}:
-            kind: type = Daemon if name == "fcgipm" else Application
+        if name in _TABLES:
             where = source.where(key)
             if self._first(name, where):
-                table = self._table(source, (key,), value, kind)
-                if name == "fcgipm":
-                    self.tables.daemon = table
-                else:
-                    self.tables.defaults = self._inheritable(table)
-        elif name in {"app", "external"}:
-            kind = Application if name == "app" else External
+                table = self._table(source, (key,), value, _TABLES[name])
+                self._keep(name, table)
+        elif name in _NAMED:
             target = self.tables.applications if name == "app" else self.tables.externals
             for item, content in value.items():
-                table_of_item = self._named(source, (key, item), content, kind)
+                table_of_item = self._named(source, (key, item), content, _NAMED[name])
                 if table_of_item is not None:
                     target[item] = table_of_item
+
+    def _keep(self, name: str, table: Table) -> None:
+        if name == "fcgipm":
+            self.tables.daemon = table
+        elif name == "defaults":
+            self.tables.defaults = self._inheritable(table)
+        else:
+            self.tables.dynamic = table
 
     def _named(self, source: Source, keys: tuple[str, str], content: Any, kind: type) -> Table | None:
         where, name = source.where(*keys), keys[1]
@@ -143,9 +152,8 @@ class _Gatherer:
             hint = f"; a key belongs into a table [{keys[0]}.NAME]"
             self.report.problem(where, f"{shown(content)} is not a table{hint}")
             return None
-        if not _APP_NAME.fullmatch(name):
-            allowed = "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit"
-            self.report.problem(where, f"{shown(name)} cannot name an application; allowed: {allowed}")
+        if not may_be_named(name):
+            self.report.problem(where, f"{shown(name)} cannot name an application; allowed: {APP_NAMES}")
         elif name in RESERVED_NAMES:
             self.report.problem(where, f"{name!r} is reserved for fcgipm itself; call it something else")
         if not self._first(name, where, other_kind=True):
@@ -169,9 +177,10 @@ class _Gatherer:
             self.report.problem(entry.where, "[defaults] cannot give this; it belongs into each [app.NAME]")
         return table
 
-    def _table(self, source: Source, keys: tuple[str, ...], content: Mapping[str, Any], kind: type) -> Table:
+    def _table(self, source: Source, keys: KeyPath, content: Mapping[str, Any], kind: type) -> Table:
         table = Table(source.where(*keys))
         known = keys_of(kind)
+        lists = {key for key, option, _field in options(kind) if option.kind is Kind.ROOTS}
         for place, value in _flattened(content):
             spelling = ".".join(place)
             where = source.where(*keys, *place)
@@ -182,11 +191,18 @@ class _Gatherer:
             elif key in table.entries:
                 self.report.problem(where, f"is written twice: also as {table.entries[key].where.path}")
             else:
-                table.entries[key] = Entry(value, where, _places(source, (*keys, *place), value))
+                here = (*keys, *place)
+                within = self._tables_in(source, here, value) if key in lists else ()
+                table.entries[key] = Entry(value, where, _places(source, here, value), within)
         return table
 
+    def _tables_in(self, source: Source, keys: KeyPath, value: Any) -> tuple[Table, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            return ()  # which is told when the value is read
+        return tuple(self._table(source, (*keys, index), item, Root) for index, item in enumerate(value))
 
-def _places(source: Source, keys: tuple[str, ...], value: Any) -> dict[str, Where]:
+
+def _places(source: Source, keys: KeyPath, value: Any) -> dict[str, Where]:
     return {name: source.where(*keys, name) for name in value} if isinstance(value, dict) else {}
 
 
@@ -201,11 +217,10 @@ def _flattened(content: Mapping[str, Any]) -> Iterable[tuple[tuple[str, ...], An
 
 
 def _unknown(spelling: str, kind: type, known: Iterable[str]) -> str:
-    plain = _HISTORIC.get(squashed(spelling), squashed(spelling))
-    if plain in _HISTORIC.values() or plain in {squashed(key) for key in LATER_KEYS}:
+    plain = squashed(spelling)
+    if plain in {squashed(key) for key in LATER_KEYS}:
         return NOT_YET
-    elsewhere = {Daemon: "[fcgipm]", Application: "[app.NAME]", External: "[external.NAME]"}
-    for other, title in elsewhere.items():
+    for other, title in _TITLES.items():
         if other is not kind and plain in keys_of(other):
             return f"unknown key here; it belongs into {title}"
     return f"unknown key{nearest(spelling, known)}"

@@ -16,11 +16,14 @@ from fcgipm.config.quantities import (
     duration_text,
     octal_text,
     read_duration,
+    read_fraction,
     read_limit,
     read_octal,
     read_signal,
+    read_size,
     refusal,
     shown,
+    size_text,
 )
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -29,6 +32,8 @@ _ID = re.compile(r"#\d{1,10}", re.ASCII)
 _PREFIX = re.compile(r"/[^\s\"'\\{};#?$]*")
 _EXTENSION = re.compile(r"\.[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*")
 _LARGEST_ID = 2**32 - 2
+_APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+APP_NAMES = "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit"
 
 
 def read(option: Option, value: Any) -> Any:
@@ -57,10 +62,17 @@ _NUMBERS: Mapping[Kind, Callable[[int], str]] = {
     Kind.DURATION: duration_text,
     Kind.OCTAL: octal_text,
     Kind.SIGNAL: str,
+    Kind.SIZE: size_text,
+    Kind.FRACTION: str,
 }
 
 
-def _demand_bounds(option: Option, value: Any, number: int) -> None:
+def may_be_named(name: str) -> bool:
+    """Whether *name* has the form of an application's name."""
+    return _APP_NAME.fullmatch(name) is not None
+
+
+def _demand_bounds(option: Option, value: Any, number: float) -> None:
     too_low = option.minimum is not None and number < option.minimum
     if too_low or (option.maximum is not None and number > option.maximum):
         raise ValueError(f"{shown(value)} is out of range; allowed: {bounds(option)}")
@@ -117,9 +129,13 @@ def _boolean(_option: Option, value: Any) -> bool:
 
 
 def _choice(option: Option, value: Any) -> str:
-    if not isinstance(value, str) or value not in option.choices:
-        raise refusal(value, ", ".join(f'"{choice}"' for choice in option.choices))
-    return value
+    text = str(value) if type(value) is int else value
+    allowed = ", ".join(f'"{choice}"' for choice in option.choices)
+    if text in option.later:
+        raise ValueError(f"{shown(value)} is not in this version; allowed: {allowed}")
+    if not isinstance(text, str) or text not in option.choices:
+        raise refusal(value, allowed)
+    return text
 
 
 def _texts(option: Option, value: Any) -> tuple[str, ...]:
@@ -198,6 +214,32 @@ def _uris(option: Option, value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(items))
 
 
+def _prefix(option: Option, value: Any) -> str:
+    if not isinstance(value, str) or not _PREFIX.fullmatch(value):
+        raise refusal(value, f"a {option.kind.value}")
+    return value
+
+
+def _pattern(option: Option, value: Any) -> str:
+    text = _plain_text(option, value)
+    if "/" in text:
+        raise refusal(value, f'a {option.kind.value}, without "/"')
+    return text
+
+
+def _name(_option: Option, value: Any) -> str:
+    if not isinstance(value, str) or not may_be_named(value):
+        raise refusal(value, APP_NAMES)
+    return value
+
+
+def _roots(option: Option, value: Any) -> tuple[Mapping[str, Any], ...]:
+    """Return what *value* has: what the tables say is read by `fcgipm.config.drafts`, key by key."""
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise refusal(value, option.kind.value)
+    return tuple(value)
+
+
 def _extensions(option: Option, value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         raise refusal(value, option.kind.value)
@@ -274,4 +316,10 @@ _READERS: Mapping[Kind, Callable[[Option, Any], Any]] = {
     Kind.LOG: _log,
     Kind.ENDPOINT: _endpoint,
     Kind.ADDRESS: _address,
+    Kind.SIZE: lambda _option, value: read_size(value),
+    Kind.FRACTION: lambda _option, value: read_fraction(value),
+    Kind.ROOTS: _roots,
+    Kind.PREFIX: _prefix,
+    Kind.PATTERN: _pattern,
+    Kind.NAME: _name,
 }

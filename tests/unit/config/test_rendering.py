@@ -57,6 +57,8 @@ def written(option: Option) -> st.SearchStrategy[Any]:
         Kind.SIGNAL: st.sampled_from(["TERM", "USR1", 2, "SIGHUP", 40]),
         Kind.URIS: st.lists(extensions | paths, min_size=1, max_size=3),
         Kind.EXTENSIONS: st.dictionaries(extensions, extensions, max_size=2),
+        Kind.SIZE: st.integers(1, 2**40) | st.sampled_from(["256M", "1 GiB", "7k"]),
+        Kind.FRACTION: st.floats(0, 1) | st.sampled_from([0, 1]),
         Kind.HOSTS: st.lists(st.sampled_from(["h:1", "[::1]:2", "10.1.1.1:3"]), min_size=1, max_size=2),
     }
     if option.kind is Kind.INTEGER:
@@ -68,7 +70,7 @@ def written(option: Option) -> st.SearchStrategy[Any]:
 SPECIAL = {
     "command", "port", "address", "allowed-clients", "socket-owner", "user", "group", "groups", "allow-root", "wrapper",
     "chroot", "directory", "env-file", "ready-timeout", "start-timeout", "priority", "oom-score-adjust", "host",
-    "socket",
+    "socket", "processes", "min-processes", "max-processes", "idle-stop",
 }  # fmt: skip
 
 
@@ -86,6 +88,14 @@ def applications(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         table |= {"port": draw(st.integers(1024, 9000)), "address": draw(st.sampled_from(["::1", "127.0.0.1"]))}
         table["allowed-clients"] = draw(st.lists(st.sampled_from(["::1", "10.0.0.1"]), max_size=2))
+    table |= draw(
+        st.sampled_from(
+            [
+                {}, {"processes": 3}, {"min-processes": 2}, {"max-processes": 7},
+                {"min-processes": 2, "max-processes": 2}, {"min-processes": 0, "max-processes": 5, "idle-stop": "90s"},
+            ]
+        )
+    )  # fmt: skip
     if draw(st.booleans()):
         table |= {"ready-timeout": 0.5, "start-timeout": "1m", "directory": "/tmp", "priority": 3}
     return table
@@ -166,7 +176,7 @@ def test_plain_data_has_numbers_and_texts(files: Files) -> None:
     assert (app["restart-delay"], app["stop-timeout"], app["socket-mode"]) == (0.25, 30, "0660")
     assert (app["rlimits"], app["stop-signal"], app["port"]) == ({"core": "unlimited"}, "USR1", None)
     assert app["fastcgi.map-extensions"] == {".a": ".b"}
-    assert set(plain) == {"fcgipm", "app", "external"}
+    assert set(plain) == {"fcgipm", "app", "dynamic", "external"}
     assert plain["fcgipm"]["log-ring"] == 200
 
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from fcgipm.config.load import ConfigError, load
 from fcgipm.config.option import options
 from fcgipm.config.rendering import key_text, value_text
-from fcgipm.config.schema import LATER_KEYS, Application, Daemon, External
+from fcgipm.config.schema import LATER_KEYS, Application, Daemon, Dynamic, External, Root
 
-KEYS = sorted({key for table in (Daemon, Application, External) for key, _option, _item in options(table)})
+TABLES = (Daemon, Application, Dynamic, Root, External)
+KEYS = sorted({key for table in TABLES for key, _option, _item in options(table)})
 
 keys = st.sampled_from([*KEYS, *sorted(LATER_KEYS), "fastcgi"]) | st.text(max_size=5)
 plain_texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=5)

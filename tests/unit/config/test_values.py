@@ -16,14 +16,15 @@ from fcgipm.config.quantities import (
     read_duration,
     read_octal,
     read_signal,
+    read_size,
     signal_name,
+    size_text,
 )
-from fcgipm.config.schema import MILLISECOND, SECOND, Application, Daemon, External
+from fcgipm.config.schema import MILLISECOND, SECOND, Application, Daemon, Dynamic, External, Root
 from fcgipm.config.values import _READERS, bounds, read
 
-OPTIONS = {
-    (table.__name__, key): option for table in (Daemon, Application, External) for key, option, _field in options(table)
-}
+TABLES = (Daemon, Application, Dynamic, Root, External)
+OPTIONS = {(table.__name__, key): option for table in TABLES for key, option, _field in options(table)}
 
 
 def option(key: str, table: str = "Application") -> Option:
@@ -68,6 +69,18 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
     ("wrapper", "/usr/lib/apache2/suexec", "/usr/lib/apache2/suexec"),
     ("address", "::1", "::1"),
     ("port", 65535, 65535),
+    ("max-memory", "256M", 256 << 20),
+    ("max-memory", 4096, 4096),
+    ("max-memory", "2 GiB", 2 << 30),
+    ("max-memory", "10k", 10 << 10),
+    ("gain-value", 0, 0.0),
+    ("gain-value", 0.3, 0.3),
+    ("gain-value", 1, 1.0),
+    ("overload-response", 503, "503"),
+    ("overload-response", "503", "503"),
+    ("overload-response", "none", "none"),
+    ("policy", "classic", "classic"),
+    ("multi-threshold", 100, 100),
 ]
 
 REJECTED: list[tuple[str, Any, str]] = [
@@ -138,6 +151,23 @@ REJECTED: list[tuple[str, Any, str]] = [
     ("fastcgi.map-extensions", [], "is not allowed"),
     ("wrapper", "suexec", '"suexec" is not allowed; allowed: "off", "on" or an absolute path'),
     ("wrapper", False, "false is not allowed"),
+    ("max-memory", 0, "0 is out of range; allowed: at least 1"),
+    ("max-memory", -1, "-1 is out of range"),
+    ("max-memory", "1.5G", '"1.5G" is not allowed; allowed: bytes, or a text such as 256M'),
+    ("max-memory", 1.5, "1.5 is not allowed"),
+    ("max-memory", True, "true is not allowed"),
+    ("max-memory", "9999999999999999999G", "is out of range; at most 9223372036854775807 bytes"),
+    ("gain-value", 1.01, "1.01 is out of range; allowed: 0 to 1"),
+    ("gain-value", -0.1, "-0.1 is out of range; allowed: 0 to 1"),
+    ("gain-value", 10**400, "is out of range; allowed: 0 to 1"),
+    ("gain-value", math.nan, "nan is not allowed; allowed: number from 0 to 1"),
+    ("gain-value", "0.5", '"0.5" is not allowed; allowed: number from 0 to 1'),
+    ("gain-value", True, "true is not allowed"),
+    ("overload-response", 502, '502 is not allowed; allowed: "none", "503"'),
+    ("overload-response", True, 'true is not allowed; allowed: "none", "503"'),
+    ("policy", "adaptive", '"adaptive" is not in this version; allowed: "classic"'),
+    ("policy", "static", '"static" is not allowed; allowed: "classic"'),
+    ("single-threshold", 101, "101 is out of range; allowed: 0 to 100"),
     ("address", "localhost", '"localhost" is not allowed; allowed: IPv4 or IPv6 address'),
 ]
 
@@ -149,6 +179,11 @@ ACCEPTED_ELSEWHERE: list[tuple[str, str, Any, Any]] = [
     ("Daemon", "metrics-listen", "", ""),
     ("Daemon", "metrics-listen", "unix:/run/m.sock", "unix:/run/m.sock"),
     ("Daemon", "metrics-listen", "[::1]:1", "[::1]:1"),
+    ("Dynamic", "roots", [], ()),
+    ("Dynamic", "roots", [{"path": "/x"}], ({"path": "/x"},)),
+    ("Root", "name", "fcgi-bin", "fcgi-bin"),
+    ("Root", "match", "*.f[a-c]gi", "*.f[a-c]gi"),
+    ("Root", "uri", "/fcgi-bin/", "/fcgi-bin/"),
 ]
 
 REJECTED_ELSEWHERE: list[tuple[str, str, Any, str]] = [
@@ -162,6 +197,13 @@ REJECTED_ELSEWHERE: list[tuple[str, str, Any, str]] = [
     ("Daemon", "metrics-listen", "unix:m.sock", "is not allowed"),
     ("Daemon", "metrics-listen", "127.0.0.1:0", "the port must be 1 to 65535"),
     ("Daemon", "log-ring", 100_001, "allowed: 0 to 100000"),
+    ("Dynamic", "roots", {"path": "/x"}, "is not allowed; allowed: list of tables, each with a path"),
+    ("Dynamic", "roots", ["/x"], "is not allowed; allowed: list of tables, each with a path"),
+    ("Root", "name", "a/b", '"a/b" is not allowed; allowed: letters, digits'),
+    ("Root", "match", "bin/*", '"bin/*" is not allowed; allowed: a pattern of file names, such as *.fcgi, without "/"'),
+    ("Root", "match", "", '"" is not allowed'),
+    ("Root", "uri", ".php", '".php" is not allowed; allowed: a prefix such as /fcgi-bin/'),
+    ("Root", "uri", ["/x/"], "is not allowed"),
 ]
 
 
@@ -205,10 +247,10 @@ def test_every_kind_has_an_accepted_and_a_rejected_example() -> None:
 
 
 def test_defaults_are_within_their_bounds() -> None:
-    for table in (Daemon, Application, External):
+    for table in TABLES:
         for item in fields(table):
             known: Option | None = item.metadata.get("option")
-            if known is not None and isinstance(item.default, int) and not isinstance(item.default, bool):
+            if known is not None and isinstance(item.default, (int, float)) and not isinstance(item.default, bool):
                 assert known.minimum is None or item.default >= known.minimum, item.name
                 assert known.maximum is None or item.default <= known.maximum, item.name
 
@@ -231,6 +273,11 @@ def test_bounds_in_words() -> None:
 @given(st.integers(min_value=0, max_value=LONGEST))
 def test_durations_come_back(span: int) -> None:
     assert read_duration(duration_text(span)) == span
+
+
+@given(st.integers(min_value=0, max_value=2**63 - 1))
+def test_sizes_come_back(size: int) -> None:
+    assert read_size(size_text(size)) == size
 
 
 @given(st.integers(min_value=0, max_value=0o7777))
