@@ -56,3 +56,8 @@ class Context:
         """Log *text*, and tell the manager for `fcgipmctl events`."""
         self.say(level, text, app=app)
         self.reporter.report(wire.Told(level=level, topic=topic, app=app, text=text))
+
+    def deny(self, order: str, error: str) -> None:
+        """Log and tell that an order of this kind is refused by our own checks."""
+        self.say("error", f"the manager's order {order} is denied: {error}")
+        self.reporter.report(wire.Denied(order=order, error=error))

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import enum
 import socket
 from dataclasses import dataclass
 
 from fcgipm import wire
 from fcgipm.keeper.socketfile import SocketFile
 from fcgipm.linux.sock_diag import Endpoint
+
+
+class Vigil(enum.Enum):
+    """Whether a listener is watched for somebody who comes, by a watch that tells once and costs one event."""
+
+    OFF = enum.auto()
+    EMPTY = enum.auto()
+    """It has no instances; the first one ends the watch."""
+    ORDERED = enum.auto()
+    """The manager wants to hear of the next one who comes, instances or not."""
+    AWAITED = enum.auto()
+    """Somebody has come, and no instance since."""
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether it still has to tell."""
+        return self in {Vigil.EMPTY, Vigil.ORDERED}
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -27,8 +45,7 @@ class Listener:
     instances: int = 0
     closes_at: int | None = None
     """While it is watched for late-comers."""
-    awaited: bool = False
-    """Whether somebody has come meanwhile, and there is no instance for him yet."""
+    vigil: Vigil = Vigil.OFF
 
     @property
     def public(self) -> str | None:

@@ -3,6 +3,8 @@
 A Unix application has a listener for each generation, of which one is published; a TCP application has one for all,
 which is always public.  A listener stays while it is published or has instances; after that it is watched for
 `LATE` more, because a connection may have been on its way to it.
+
+A listener without instances, public or old, is watched until somebody comes; that is told once.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from fcgipm.config.schema import SECOND, Application
 from fcgipm.keeper import foreign, rights, socketfile, sockets
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.guard import Guard
-from fcgipm.keeper.listener import Listener
+from fcgipm.keeper.listener import Listener, Vigil
 from fcgipm.keeper.place import Place, Places
 from fcgipm.keeper.sockets import FileId, SocketError
 from fcgipm.linux.sock_diag import endpoint_of
@@ -179,12 +181,16 @@ class Listeners:
                 listener.names.publish()
             except OSError as error:
                 raise SocketError(f"{listener.public}: {error.strerror}") from error
-        self._stop_watching(listener)
         before = [other for other in self._all if other.app == listener.app and other.published]
-        listener.published = True
+        ordered = any(other.vigil is Vigil.ORDERED for other in before)
+        listener.published, listener.closes_at = True, None
         for other in before:
             if other is not listener:
                 self.withdraw(other, keep=listener.public)
+        if ordered:
+            self._arm(listener, Vigil.ORDERED)
+        elif not listener.instances:
+            self._arm(listener, Vigil.EMPTY)
 
     def withdraw_all(self, app: str) -> None:
         """Take all listeners of *app* away from the public; TCP cannot be, but it is closed after its instances."""
@@ -195,6 +201,7 @@ class Listeners:
     def withdraw(self, listener: Listener, *, keep: str | None = None) -> None:
         """Take *listener* away from the public; its name is left alone where it is *keep*."""
         listener.published = False
+        self._stop_watching(listener)
         if listener.names is not None:
             listener.names.withdraw(keep=keep)
         if not listener.instances:
@@ -204,7 +211,9 @@ class Listeners:
 
     def take(self, listener: Listener) -> None:
         """Count one more instance on *listener*; the first one finds it blocking, whatever was done to it before."""
-        self._stop_watching(listener)
+        listener.closes_at = None
+        if listener.vigil is not Vigil.ORDERED:
+            self._stop_watching(listener)
         if not any(one.instances for one in self._sharing(listener)):
             sockets.make_blocking(listener.sock)
         listener.instances += 1
@@ -212,8 +221,12 @@ class Listeners:
     def leave(self, listener: Listener) -> None:
         """Count one instance less; a listener that nobody needs any more is watched for late-comers, then closed."""
         listener.instances -= 1
-        if not listener.instances and (not listener.published or self.is_outdated(listener)):
+        if listener.instances:
+            return
+        if not listener.published or self.is_outdated(listener):
             self.withdraw(listener)
+        elif listener.vigil is not Vigil.ORDERED:
+            self._arm(listener, Vigil.EMPTY)
 
     def is_outdated(self, listener: Listener) -> bool:
         """Return whether the application has gone, or listens elsewhere by now."""
@@ -235,18 +248,31 @@ class Listeners:
             self.close(listener)
             return
         listener.closes_at = time.monotonic_ns() + LATE
-        self._context.dispatch.watch(listener.sock.fileno(), lambda: self._somebody_waits(listener), once=True)
+        self._arm(listener, Vigil.EMPTY)
+
+    # ── who comes ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def watch(self, listener: Listener) -> None:
+        """Tell once, by `wire.SomebodyWaits`, when somebody comes to *listener*, whether it has instances or not."""
+        self._arm(listener, Vigil.ORDERED)
 
     def awaited(self) -> list[wire.SomebodyWaits]:
-        """Return what a new manager must be told again: where somebody waits, and nobody is there for him."""
-        return [wire.SomebodyWaits(app=one.app, generation=one.generation) for one in self._all if one.awaited]
+        """Return what a new manager must be told again: where somebody has come, and no instance since."""
+        awaited = [one for one in self._all if one.vigil is Vigil.AWAITED]
+        return [wire.SomebodyWaits(app=one.app, generation=one.generation) for one in awaited]
+
+    def _arm(self, listener: Listener, vigil: Vigil) -> None:
+        """Watch for the next one who comes: once, because instances are woken by the same connections."""
+        if not listener.vigil.is_armed:
+            self._context.dispatch.watch(listener.sock.fileno(), lambda: self._somebody_waits(listener), once=True)
+        listener.vigil = vigil
 
     def _somebody_waits(self, listener: Listener) -> None:
-        listener.awaited = True
+        listener.vigil = Vigil.AWAITED
         self._context.reporter.report(wire.SomebodyWaits(app=listener.app, generation=listener.generation))
 
     def _stop_watching(self, listener: Listener) -> None:
-        listener.closes_at, listener.awaited = None, False
+        listener.closes_at, listener.vigil = None, Vigil.OFF
         self._context.dispatch.forget(listener.sock.fileno())
 
     # ── changing and ending ──────────────────────────────────────────────────────────────────────────────────────

@@ -5,7 +5,6 @@ The list of orders is closed.  It, and nothing else, is what somebody can do who
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +14,12 @@ from fcgipm import wire
 from fcgipm.config.schema import SECOND
 from fcgipm.config.socketnames import LARGEST_GENERATION
 from fcgipm.keeper import retire
-from fcgipm.keeper.book import Book, Instance
+from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
-from fcgipm.keeper.cutting import cut
-from fcgipm.keeper.listener import Listener
 from fcgipm.keeper.listeners import Listeners
 from fcgipm.keeper.outputs import Outputs
 from fcgipm.keeper.progress import Progress
-from fcgipm.keeper.session import Process
+from fcgipm.keeper.removals import Removals
 from fcgipm.keeper.sockets import SocketError
 from fcgipm.keeper.starting import Starting
 
@@ -83,12 +80,15 @@ class Orders:
         self._outputs = outputs
         self._progress = progress
         self._actions = actions
+        self._removals = Removals(context, book)
         self.notes: dict[str, str] = {}
         """By application."""
         self._buckets: dict[type[object], Bucket] = {
             wire.Spawn: Bucket(burst=500, rate=300),
             wire.Retire: Bucket(burst=1000, rate=400),
             wire.Publish: Bucket(burst=500, rate=100),
+            wire.Open: Bucket(burst=500, rate=100),
+            wire.Watch: Bucket(burst=5000, rate=500),
             wire.Note: Bucket(burst=20_000, rate=5_000),
             wire.ReopenLogs: Bucket(burst=20, rate=2),
         }
@@ -156,14 +156,21 @@ class Orders:
         match order:
             case wire.Spawn():
                 self._spawn(order)
-            case wire.Open() | wire.Watch():
+            case wire.Open():
                 self._deny(order, "not yet")
+            case wire.Watch():
+                self._watch(order)
             case wire.Retire():
-                self._retire(order)
+                self._removals.retire(order)
             case wire.Publish():
                 self._publish(order)
             case wire.Note():
                 self._note(order)
+            case _:
+                self._steer(order)
+
+    def _steer(self, order: wire.Apply | wire.ReopenLogs | wire.Shutdown | wire.Heard) -> None:
+        match order:
             case wire.Apply():
                 self._actions.apply(order.request)
             case wire.ReopenLogs():
@@ -174,9 +181,7 @@ class Orders:
                 self._outputs.heard()
 
     def _deny(self, order: wire.Order, error: str) -> None:
-        name = type(order).__name__
-        self._context.say("error", f"the manager's order {name} is denied: {error}")
-        self._context.reporter.report(wire.Denied(order=name, error=error))
+        self._context.deny(type(order).__name__, error)
 
     # ── spawn ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -198,62 +203,7 @@ class Orders:
             report = wire.SpawnFailed(instance=order.instance, step="check", error=error, at=time.monotonic_ns())
             self._context.reporter.report(report)
 
-    # ── retire ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _retire(self, order: wire.Retire) -> None:
-        instance = self._book.get(order.instance)
-        if instance is None:
-            if order.instance > self._book.highest or order.instance < 1:
-                self._deny(order, f"there is no instance {order.instance}")
-            self._refused(order.instance, retire.Result.GONE.value)
-        elif order.cut:
-            self._cut(instance)
-        else:
-            self._try(instance)
-
-    def _refused(self, number: int, why: str) -> None:
-        self._context.reporter.report(wire.RemovalRefused(instance=number, why=why, at=time.monotonic_ns()))
-
-    def _removed(self, number: int, how: str, connections: int) -> None:
-        report = wire.Removed(instance=number, how=how, connections=connections, at=time.monotonic_ns())
-        self._context.reporter.report(report)
-
-    def _cut(self, instance: Instance) -> None:
-        self._removed(instance.number, "cut", cut(instance, self._book.is_leader))
-
-    def _try(self, instance: Instance) -> None:
-        if instance.starting is not None:
-            self._refused(instance.number, retire.Result.UNSTOPPABLE.value)
-            return
-        listener = instance.listener
-        app = self._context.application(instance.app)
-        try:
-            result = retire.try_removal(
-                Process(instance.pid, instance.pidfd),
-                listener.endpoint,
-                published=listener.published or listener.where is not None,
-                last=self._is_last(instance, listener),
-                asked=instance.asked,
-                stop_signal=signal.SIGTERM if app is None else app.stop_signal,
-                is_leader=self._book.is_leader,
-            )
-        except OSError as error:
-            self._context.say("warning", f"cannot look into {instance.name}: {error}", app=instance.app)
-            result = retire.Result.UNSTOPPABLE
-        if not result.removed:
-            self._refused(instance.number, result.value)
-            return
-        instance.asked = instance.asked or result is retire.Result.ASKED
-        self._removed(instance.number, result.value, 0)
-
-    def _is_last(self, instance: Instance, listener: Listener) -> bool:
-        """Return whether nobody else is left on *listener* who goes on serving."""
-        if listener.instances == 1:
-            return True
-        others = (other for other in self._book if other.listener is listener and other is not instance)
-        return all(other.asked for other in others)
-
-    # ── publish, note ────────────────────────────────────────────────────────────────────────────────────────────
+    # ── publish, watch, note ─────────────────────────────────────────────────────────────────────────────────────
 
     def _publish(self, order: wire.Publish) -> None:
         app = self._context.application(order.app)
@@ -283,6 +233,13 @@ class Orders:
         fact = wire.ListenerFact(app=app, generation=0, address=address, bound=address, published=False)
         self._context.reporter.report(wire.Published(listener=fact, at=time.monotonic_ns()))
         self._progress.dropped(app)
+
+    def _watch(self, order: wire.Watch) -> None:
+        listener = self._listeners.published(order.app)
+        if listener is None:
+            self._deny(order, f"{order.app!r} has no public listener")
+        else:
+            self._listeners.watch(listener)
 
     def _note(self, order: wire.Note) -> None:
         if len(order.text.encode(errors="replace")) > wire.MAX_NOTE:

@@ -20,8 +20,11 @@ class Progress:
     """Waits for the first ready instance of each application that is started with the daemon."""
 
     def __init__(self, applications: Iterable[Application], tell: Callable[[Outcome], None], done: Callable[[], str]):
-        """Tell the outcome by *tell*, once; *done* gives the text of a success."""
-        self._missing = {app.name for app in applications if app.autostart}
+        """Tell the outcome by *tell*, once; *done* gives the text of a success.
+
+        What needs no instance while nobody comes is not waited for.
+        """
+        self._missing = {app.name for app in applications if app.autostart and app.least}
         self._tell: Callable[[Outcome], None] | None = tell
         self._done = done
 

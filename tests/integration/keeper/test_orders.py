@@ -37,7 +37,7 @@ def visit(path: Path) -> socket.socket:
 def test_the_list_of_orders_is_closed() -> None:
     names = {kind.__name__ for kind in get_args(wire.Order)}
 
-    assert names == {"Spawn", "Retire", "Publish", "Apply", "Note", "ReopenLogs", "Shutdown", "Heard"}
+    assert names == {"Spawn", "Retire", "Publish", "Open", "Watch", "Apply", "Note", "ReopenLogs", "Shutdown", "Heard"}
 
 
 def test_an_instance_is_spawned_seen_to_be_ready_and_removed(rig: Start) -> None:

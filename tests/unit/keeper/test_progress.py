@@ -17,7 +17,9 @@ def told() -> list[Outcome]:
 
 @pytest.fixture
 def progress(told: list[Outcome]) -> Progress:
-    apps: list[Any] = [SimpleNamespace(name=name, autostart=name != "later") for name in ("one", "two", "later")]
+    apps: list[Any] = [
+        SimpleNamespace(name=name, autostart=name != "later", least=1) for name in ("one", "two", "later")
+    ]
     made = Progress(apps, told.append, lambda: "running")
     made.begun()
     return made
@@ -30,6 +32,12 @@ def test_all_must_be_ready(progress: Progress, told: list[Outcome]) -> None:
     assert not told
     progress.ready("two")
     progress.failed("two", "late")
+    assert told == [Outcome(0, "running")]
+
+
+def test_what_starts_only_when_somebody_comes_is_not_waited_for(told: list[Outcome]) -> None:
+    idle: Any = SimpleNamespace(name="idle", autostart=True, least=0)
+    Progress([idle], told.append, lambda: "running").begun()
     assert told == [Outcome(0, "running")]
 
 
