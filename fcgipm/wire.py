@@ -61,6 +61,8 @@ class InstanceFact:
     """Whether another definition holds by now than the one it was started with."""
     started_at: int
     ready_at: int | None
+    turns_away: bool = False
+    """Whether it is what answers 503 for the application, no instance of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,10 @@ Nothing here spawns or removes; after each event `core.reconcile` does, always i
 from __future__ import annotations
 
 from fcgipm.config.schema import SECOND, Application, Change, Duration
-from fcgipm.core import ends, generations, wording
+from fcgipm.core import ends, generations, scaling, wording
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Severity, Topic
+from fcgipm.core.demand import on_grid
 from fcgipm.core.events import (
     BecameReady,
     Exited,
@@ -26,6 +27,7 @@ from fcgipm.core.lifecycle import Input, InstanceState
 from fcgipm.core.note import Mode, Trouble
 from fcgipm.core.reconcile import heal
 from fcgipm.core.rollout import Errand, LateComer, Restart, Slot, Switch
+from fcgipm.core.world import terms_of_application
 from fcgipm.counting import counted
 
 OLD_LISTENER: Duration = 60 * SECOND
@@ -64,6 +66,9 @@ def became_ready(books: Books, event: BecameReady, now: Instant, out: list[Comma
         del books.late[instance.generation]
         cut_at = Instant(now + books.definition.stop_timeout)
         instance.retire("it serves a late-comer on the old listener", first_try=now, cut_at=cut_at)
+    books.last_ready_at = event.at
+    books.demand.answered()
+    books.demand.look_by(on_grid(now))
     if instance.ready_at is None:
         instance.ready_at = event.at
         took = wording.seconds(event.at - instance.started_at)
@@ -79,6 +84,7 @@ def exited(books: Books, event: Exited, now: Instant, out: list[Command]) -> Non
     if instance.failure:
         ends.failed_start(books, instance, instance.failure, now, out)
     elif was_retiring:
+        scaling.taken(books, instance, now)
         books.forget(instance)
         text = f"(pid {instance.pid}) is gone: {instance.why_retiring}"
         out.append(books.message_of(instance, Severity.INFO, Topic.INSTANCE_REMOVED, text, reason="gone"))
@@ -92,6 +98,7 @@ def removed(books: Books, event: Removed, now: Instant, out: list[Command]) -> N
     if instance.state is not InstanceState.RETIRING:
         return
     instance.removed(event.how, now)
+    scaling.taken(books, instance, now)
     how = event.how.value
     text = f"was {how}: {instance.why_retiring}"
     out.append(books.message_of(instance, Severity.DEBUG, Topic.INSTANCE_REMOVED, text, reason=how))
@@ -110,6 +117,8 @@ def removal_refused(books: Books, event: RemovalRefused, now: Instant, out: list
     if event.why is Refusal.GONE and instance.pid is None:  # it never came to be, and nobody has told
         instance.take(Input.FAILED)
         ends.failed_start(books, instance, "its process was never seen", now, out)
+        return
+    if scaling.spared(books, instance, event.why, out):
         return
     first = instance.refused_since is None
     instance.refused(event.why, now)
@@ -133,11 +142,22 @@ def publish_failed(books: Books, event: PublishFailed, now: Instant, out: list[C
 
 
 def somebody_waits(books: Books, generation: int, now: Instant) -> None:
-    """A late-comer sits in the queue of an old listener: an instance is started for it, which goes when done."""
+    """Somebody is at the public listener, or a late-comer in the queue of an old one.
+
+    For a late-comer an instance is started, which goes when done.
+    """
+    if generation == books.generation:
+        books.demand.came(now)
+        return
     served = any(instance.generation == generation for instance in books.instances.values())
     if books.mode is Mode.RUN and generation != books.generation and generation not in books.late and not served:
         slot = Slot(not_before=now, why="late-comer")
         books.late[generation] = LateComer(slot=slot, gone_at=Instant(now + OLD_LISTENER))
+
+
+def asked(books: Books, now: Instant) -> None:
+    """A connector wants an instance that is ready, and waits for it as long as a start may take."""
+    books.demand.asked(Instant(now + books.definition.start_timeout), now)
 
 
 def program_changed(books: Books, out: list[Command]) -> None:
@@ -161,6 +181,7 @@ def start(books: Books, now: Instant, out: list[Command]) -> None:
     elif books.mode is Mode.STOP:
         books.mode = Mode.RUN
         books.reason = ""
+        books.level = books.definition.least
         out.append(books.message(Severity.INFO, Topic.APP_STARTED, "started by an operator"))
         if isinstance(books.change, Switch):
             books.change.slots = books.empty_slots(now)
@@ -185,8 +206,9 @@ def restart(books: Books, now: Instant, out: list[Command]) -> None:
 
 
 def rescale(books: Books, processes: int | None, out: list[Command]) -> None:
-    """Keep *processes* instances; None: as many as configured."""
+    """Keep *processes* instances; None: as many as configured, or as the demand needs."""
     books.scale = processes
+    books.level = max(books.definition.least, min(len(books.slots), books.definition.most))
     how = "as configured" if processes is None else "by an operator"
     out.append(books.message(Severity.INFO, Topic.APP_SCALED, f"scaled to {books.wanted} {how}"))
 
@@ -194,9 +216,12 @@ def rescale(books: Books, processes: int | None, out: list[Command]) -> None:
 def redefine(books: Books, definition: Application, change: Change, now: Instant, out: list[Command]) -> None:
     """A new definition holds; what an operator said about another one is forgotten."""
     before, books.definition = books.definition, definition
+    if not definition.is_dynamic:
+        books.world.terms = terms_of_application(definition)
+    books.level = max(definition.least, min(books.level, definition.most))
     out.append(books.message(Severity.INFO, Topic.APP_CHANGED, f"changed: {change.value}"))
     is_another = change in (Change.GENERATION, Change.LISTENER)
-    if is_another or before.least != definition.least or before.autostart != definition.autostart:
+    if is_another or _range(before) != _range(definition) or before.autostart != definition.autostart:
         books.scale = None
         if books.mode is Mode.STOP and definition.autostart:
             start(books, now, out)
@@ -237,6 +262,13 @@ def catch_up(books: Books, now: Instant, out: list[Command], *, outdated: bool, 
         generations.begin(books, wish, now, out)
 
 
+def forget(books: Books, out: list[Command]) -> None:
+    """Let a dynamic application go that nobody has used for long; asked for again, it is opened again."""
+    out.append(books.message(Severity.INFO, Topic.APP_FORGOTTEN, "forgotten: others were used more lately"))
+    books.mode = Mode.LEAVE
+    generations.switch(books, 0, [], "forgotten", out)
+
+
 def come_back(books: Books, definition: Application, now: Instant, out: list[Command]) -> None:
     """Let it run again although its last instances are still leaving: it is in the configuration once more."""
     books.definition = definition
@@ -250,7 +282,7 @@ def come_back(books: Books, definition: Application, now: Instant, out: list[Com
 
 def is_gone(books: Books) -> bool:
     """Return whether it was to leave, and has."""
-    return books.mode is Mode.LEAVE and not books.instances and books.change is None
+    return books.mode is Mode.LEAVE and not any(books.everybody()) and books.change is None
 
 
 def has_failed(books: Books) -> bool:
@@ -259,6 +291,10 @@ def has_failed(books: Books) -> bool:
 
 
 # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _range(definition: Application) -> tuple[int, int]:
+    return definition.least, definition.most
 
 
 def _replace_all(books: Books, wish: Restart, now: Instant, out: list[Command]) -> None:

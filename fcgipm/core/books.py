@@ -6,18 +6,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from typing import Final
 
 from fcgipm.config.schema import MILLISECOND, Application, Duration
 from fcgipm.core.backoff import Backoff
+from fcgipm.core.chronicle import Chronicle
 from fcgipm.core.commands import Severity, Tell, Topic
+from fcgipm.core.demand import Demand
 from fcgipm.core.events import InstanceId, Instant
 from fcgipm.core.instance import Instance
 from fcgipm.core.lifecycle import InstanceState
 from fcgipm.core.note import Memory, Mode, Trouble
-from fcgipm.core.policy import static
-from fcgipm.core.rollout import Errand, LateComer, Phase, Roll, Slot, Switch
+from fcgipm.core.policy.classic import Load, load_factor
+from fcgipm.core.rollout import Attempt, Errand, LateComer, Phase, Roll, Slot, Swap, Switch
 from fcgipm.core.view import AppState, AppView, LiveInstance
+from fcgipm.core.world import World, terms_of_application
 
 RESTART_FLOOR: Final[Duration] = 100 * MILLISECOND
 """Least time between two starts in a slot: with restart-delay = 0 a crash loop must not become a busy loop."""
@@ -30,6 +34,7 @@ class Books:
         self,
         definition: Application,
         *,
+        world: World | None = None,
         number: Callable[[], InstanceId],
         memory: Memory | None,
         published: int,
@@ -38,6 +43,8 @@ class Books:
     ) -> None:
         memory = memory or Memory(mode=Mode.RUN if definition.autostart else Mode.STOP, newest=published)
         self.definition = definition
+        self.world = world or World(terms_of_application(definition))
+        self.world.members[definition.name] = self
         self.number = number
         self.mode = memory.mode
         self.scale = memory.scale
@@ -59,9 +66,27 @@ class Books:
         self.late: dict[int, LateComer] = {}
         """Visitors in the queue of an old listener, by its generation."""
         self.instances: dict[InstanceId, Instance] = {}
+        self.demand = Demand(load=memory.load, look_at=now)
+        self.chronicle = Chronicle()
+        self.attempt: Attempt | None = None
+        self.swap: Swap | None = None
+        self.swap_after = Instant(0)
+        """When the next instance may be recycled."""
+        self.refuser: Instance | None = None
+        """What answers 503 on the application's listener; not among its instances."""
+        self.refuser_after = Instant(0)
+        self.denied = ""
+        """Why the start that the demand wants is not made."""
+        self.hold_until = Instant(0)
+        """When restart-delay has passed since the start of one that ended unasked and was not replaced."""
+        self.last_ready_at: Instant | None = None
+        self.noted_load = memory.load
+        """The connection time as the note has it: not every look is worth one."""
         self.noted = self.memory()
         for alive in living:
             self._adopt(alive, now)
+        self.level = max(definition.least, sum(one.is_staying for one in self.instances.values()))
+        """How many instances the demand has led to."""
         self.slots = self._slots_of_the_living(now)
         self.due = min(self.deadlines(), default=None)
         """The earliest of its deadlines, as of the last reconciliation."""
@@ -73,8 +98,91 @@ class Books:
 
     @property
     def wanted(self) -> int:
-        """How many instances it has when it runs."""
-        return static.wanted(self.definition, self.scale)
+        """How many instances it has when it runs: by an operator, by demand, or by its definition."""
+        if self.scale is not None:
+            return self.scale
+        return self.level if self.definition.is_flexible else self.definition.least
+
+    @property
+    def follows_demand(self) -> bool:
+        """Whether the number of its instances follows the demand now."""
+        return self.mode is Mode.RUN and self.scale is None and self.definition.is_flexible
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether a decision can depend on what is seen of it."""
+        if self.mode is Mode.LEAVE:
+            return False
+        wears = self.definition.max_requests is not None or self.definition.max_memory is not None
+        return self.follows_demand or self.definition.overload_response != "none" or (wears and bool(self.instances))
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests one instance serves at once."""
+        return self.definition.concurrency or 1
+
+    @property
+    def ready(self) -> int:
+        """How many instances are ready and not being retired."""
+        return sum(one.is_ready for one in self.instances.values())
+
+    @property
+    def starting_now(self) -> int:
+        """How many instances are starting."""
+        return sum(one.state is InstanceState.STARTING for one in self.instances.values())
+
+    @property
+    def starting(self) -> int:
+        """How many instances are starting or about to be: help on its way."""
+        return self.starting_now + sum(slot.instance is None for slot in self.slots)
+
+    @property
+    def held(self) -> int:
+        """How many instances count against the limits."""
+        return sum(slot.instance is None or self.instances[slot.instance].is_staying for slot in self.slots)
+
+    @property
+    def in_motion(self) -> bool:
+        """Whether an instance is starting or being retired, or everything is about to change."""
+        moving = any(not one.is_ready for one in self.instances.values())
+        return moving or self.starting > 0 or self.attempt is not None or self.change is not None
+
+    def load_at(self, now: Instant) -> Load:
+        """Return its connection time as of *now*; nothing before its first start."""
+        settings = self.world.terms.settings
+        return Load.begun(now, settings) if self.demand.load is None else self.demand.load.at(now, settings)
+
+    @property
+    def refused(self) -> str:
+        """Why nobody who comes now will be served soon; an empty text: he will."""
+        if self.mode is Mode.STOP:
+            return f"{self.name} is stopped by an operator"
+        if self.mode is Mode.LEAVE or not self.generation:
+            return f"{self.name} is being removed"
+        if self.trouble is Trouble.FAILED:
+            return f"{self.name} has failed: {self.reason}"
+        if self.backoff.in_force and not self.starting_now:
+            return f"{self.name} is in back-off: {self.reason}"
+        if self.denied in ("max-processes", "max-class-processes", "max-processes-of-all"):
+            return f"{self.name} gets no instance: as many as allowed are running"
+        return ""
+
+    @property
+    def refused_until(self) -> Instant | None:
+        """When that may have changed; None where nobody knows."""
+        if self.mode is Mode.RUN and self.backoff.in_force and self.last_start is not None:
+            return self.backoff.next_start(self.last_start)
+        return None
+
+    def has(self, number: InstanceId | None) -> bool:
+        """Return whether *number* is an instance of it, or what turns its visitors away."""
+        return number in self.instances or (self.refuser is not None and self.refuser.id == number)
+
+    def everybody(self) -> Iterator[Instance]:
+        """Yield all instances, and what turns visitors away."""
+        yield from self.instances.values()
+        if self.refuser is not None:
+            yield self.refuser
 
     @property
     def restart_pause(self) -> Duration:
@@ -137,10 +245,12 @@ class Books:
 
     def deadlines(self) -> Iterator[Instant]:
         """Yield when something about it is due."""
-        for instance in self.instances.values():
+        for instance in self.everybody():
             for due in (instance.deadline(), self.heals_at(instance)):
                 if due is not None:
                     yield due
+        if self.is_observed and self.demand.look_at is not None:
+            yield self.demand.look_at
         for _, slot in self.startable():
             yield self.start_at(slot)
         for one in self.late.values():
@@ -171,6 +281,7 @@ class Books:
             newest=self.newest,
             abandoned=self.abandoned,
             cut=self.cut,
+            load=self.noted_load,
         )
 
     def view(self, now: Instant) -> AppView:
@@ -186,15 +297,15 @@ class Books:
             wanted=self.wanted,
             least=self.definition.least,
             most=self.definition.most,
-            ready=sum(instance.is_ready for instance in self.instances.values()),
+            ready=self.ready,
             restarts=self.restarts,
             reason=self.reason,
             next_at=next_at,
             backoff_until=self.backoff.next_start(self.last_start) if held_back and self.last_start else None,
             abandoned=self.abandoned,
             cut=self.cut,
-            denied="",
-            load=None,
+            denied=self.denied,
+            load=None if self.demand.load is None or not self.follows_demand else self._load_factor(now),
             instances=tuple(instance.view() for instance in self.instances.values()),
         )
 
@@ -205,7 +316,12 @@ class Books:
             return AppState.RUNNING
         if self.trouble is Trouble.FAILED:
             return AppState.FAILED
-        return AppState.BACKOFF if self.backoff.in_force else AppState.STARTING
+        if self.backoff.in_force:
+            return AppState.BACKOFF
+        return AppState.STARTING if self.wanted or self.starting else AppState.IDLE
+
+    def _load_factor(self, now: Instant) -> Fraction:
+        return load_factor(self.load_at(now), self.ready, self.concurrency, self.world.terms.settings)
 
     def _adopt(self, alive: LiveInstance, now: Instant) -> None:
         is_starting = alive.ready_at is None
@@ -218,7 +334,10 @@ class Books:
             state=InstanceState.STARTING if is_starting else InstanceState.READY,
             overdue_at=Instant(alive.started_at + self.definition.start_timeout) if is_starting else None,
         )
-        self.instances[alive.instance] = instance
+        if alive.turns_away:
+            self.refuser = instance
+        else:
+            self.instances[alive.instance] = instance
         is_old = self.switches and alive.generation != self.generation
         if alive.asked or is_old or self.mode is not Mode.RUN:
             cut_at = Instant(now + self.definition.stop_timeout)

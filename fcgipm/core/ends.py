@@ -82,10 +82,26 @@ def _count_end(
     books.reason = f"{books.name}/{instance.id}: {reason}"
     slot.why = "replacement"
     _count_failure(books, life, now, out, clean=clean)
-    if books.start_at(slot) > now:
+    if slot in books.slots and not _is_replaced(books):
+        books.slots.remove(slot)
+        books.level -= 1
+        books.hold_until = max(books.hold_until, slot.not_before)
+        books.demand.look_by(now)
+    elif books.start_at(slot) > now:
         why = "backoff" if books.backoff.in_force else "restart-delay"
         out.append(books.message(Severity.DEBUG, Topic.START_DENIED, f"the next start waits: {why}", reason=why))
     return out
+
+
+def _is_replaced(books: Books) -> bool:
+    """Return whether one that has ended is started again whoever needs it, or only when somebody comes."""
+    if not books.follows_demand:
+        return True
+    if not books.definition.is_dynamic:
+        return books.level <= books.definition.least
+    terms = books.world.terms
+    was_last = not any(one.is_staying for one in books.instances.values())
+    return terms.restarts or (was_last and terms.settings.single_threshold == 0)
 
 
 def _count_failure(books: Books, life: Duration, now: Instant, out: list[Command], *, clean: bool) -> None:
@@ -124,7 +140,7 @@ def _what_next(books: Books, now: Instant, *, proving: bool) -> str:
         return "it is not replaced"
     due = min((books.start_at(slot) for _, slot in books.startable()), default=None)
     if due is None:
-        return "it is not replaced"
+        return "the next one is started when somebody comes" if books.follows_demand else "it is not replaced"
     return f"next try in {wording.seconds(due - now)}" if due > now else "it is replaced at once"
 
 

@@ -9,19 +9,25 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from fcgipm.config.schema import Application
+from fcgipm.config.schema import Application, Dynamic
 from fcgipm.core import application as app
 from fcgipm.core import events as ev
+from fcgipm.core import scaling, turning_away
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Severity, Shutdown, Tell, Topic
 from fcgipm.core.events import Event, InstanceId, Instant
+from fcgipm.core.explaining import explanation
 from fcgipm.core.note import Memory, Mode, read
 from fcgipm.core.reconcile import reconcile
-from fcgipm.core.view import AppView, LiveInstance
+from fcgipm.core.view import AppView, Explanation, LiveInstance, Prospect
+from fcgipm.core.world import World, terms_of_dynamic
+
+DYNAMIC_KNOWN = 1_000
+"""How many dynamic applications are known at once."""
 
 _WISHES = (
     ev.StartRequested | ev.StopRequested | ev.RestartRequested | ev.ScaleRequested | ev.ConfigurationApplied
-    | ev.SomebodyWaits
+    | ev.SomebodyWaits | ev.Asked | ev.Opened
 )  # fmt: skip
 """What has no meaning any more once the daemon is about to end."""
 
@@ -37,6 +43,7 @@ class Engine:
         self,
         applications: Mapping[str, Application],
         *,
+        dynamic: Dynamic | None = None,
         living: Sequence[LiveInstance] = (),
         published: Mapping[str, int] | None = None,
         moved: Collection[str] = (),
@@ -49,10 +56,12 @@ class Engine:
         self._moved = frozenset(moved)
         self._outdated = frozenset(alive.app for alive in living if alive.outdated)
         self._caught_up = False
+        self._dynamic = None if dynamic is None else World(terms_of_dynamic(dynamic))
         self._books: dict[str, Books] = {}
         for name, definition in applications.items():
             self._books[name] = Books(
                 definition,
+                world=self._world_of(definition),
                 number=self._number,
                 memory=read((notes or {}).get(name, "")),
                 published=1 if published is None else published.get(name, 0),
@@ -87,17 +96,55 @@ class Engine:
             reconcile(books, now, out)
             if app.is_gone(books):
                 del self._books[books.name]
+                del books.world.members[books.name]
+        for world in {id(books.world): books.world for books in concerned}.values():
+            world.plan()
         if self._ending is not None and not self._books:
             out.append(replace(self._ending, finished=True))
         return out
 
     def deadline(self) -> Instant | None:
         """Return when `step` must be called at the latest; None: not before something happens."""
-        return min((books.due for books in self._books.values() if books.due is not None), default=None)
+        due = (books.due for books in self._books.values() if books.due is not None)
+        runs = (world.due for world in self._worlds() if world.due is not None)
+        return min((*due, *runs), default=None)
+
+    def looks(self, now: Instant) -> tuple[str, ...]:
+        """Return the applications that must be looked at before the next step, which takes `Observed`."""
+        runs = [name for world in self._worlds() if world.due is not None and world.due <= now
+                for name in world.concerned()]  # fmt: skip
+        due = [name for name, books in self._books.items() if _look_is_due(books, now)]
+        return tuple(dict.fromkeys([*due, *runs]))
+
+    def prospect(self, name: str, now: Instant) -> Prospect | None:
+        """Return what somebody may expect who wants an instance of *name*; None where it is not known."""
+        books = self._books.get(name)
+        if books is None:
+            return None
+        ready = books.ready
+        until = books.refused_until
+        return Prospect(
+            ready=ready,
+            refused="" if ready else books.refused,
+            retry_after=None if until is None else max(until - now, 0),
+        )
+
+    def explain(self, name: str, now: Instant) -> Explanation | None:
+        """Return why *name* has as many instances as it has; None where it is not known."""
+        books = self._books.get(name)
+        return None if books is None else explanation(books, now)
 
     def view(self, now: Instant) -> tuple[AppView, ...]:
         """Return all applications as pictures, in the order of the configuration."""
         return tuple(books.view(now) for books in self._books.values())
+
+    def _world_of(self, definition: Application) -> World | None:
+        """Return the world that *definition* shares with others; None: it is one by itself."""
+        return self._dynamic if definition.is_dynamic else None
+
+    def _worlds(self) -> list[World]:
+        own = [books.world for books in self._books.values() if books.world is not self._dynamic]
+        return own if self._dynamic is None else [*own, self._dynamic]
 
     def _number(self) -> InstanceId:
         number = InstanceId(self._next_instance)
@@ -110,11 +157,13 @@ class Engine:
             return None
         name = getattr(event, "app", None)
         instance = getattr(event, "instance", None)
+        seen: Collection[str] = event.samples if isinstance(event, ev.Observed) else ()
         return [
             books
             for books in self._books.values()
-            if books.name == name or instance in books.instances or (books.due is not None and books.due <= now)
-        ]
+            if books.name == name or books.has(instance) or (books.due is not None and books.due <= now)
+            or books.name in seen
+        ]  # fmt: skip
 
     def _take(self, event: Event, now: Instant, out: list[Command]) -> None:
         if not self._caught_up:
@@ -128,8 +177,10 @@ class Engine:
                 self._end(event.status, "asked to end", now, out)
             case ev.ConfigurationApplied():
                 self._apply(event, now, out)
-            case ev.Observed() | ev.Opened():
-                pass
+            case ev.Observed():
+                self._observe(event, now)
+            case ev.Opened():
+                self._open(event, now, out)
             case ev.Spawned() | ev.SpawnFailed() | ev.BecameReady() | ev.Exited() | ev.Removed() | ev.RemovalRefused():
                 self._take_of_instance(event, now, out)
             case _:
@@ -142,9 +193,12 @@ class Engine:
         now: Instant,
         out: list[Command],
     ) -> None:
-        books = next((one for one in self._books.values() if event.instance in one.instances), None)
+        books = next((one for one in self._books.values() if one.has(event.instance)), None)
         if books is None:
             return  # it ended while this was under way
+        if event.instance not in books.instances:
+            turning_away.take(books, event, now, out)
+            return
         match event:
             case ev.Spawned():
                 app.spawned(books, event, now, out)
@@ -160,6 +214,10 @@ class Engine:
                 app.removal_refused(books, event, now, out)
 
     def _apply(self, event: ev.ConfigurationApplied, now: Instant, out: list[Command]) -> None:
+        if event.dynamic is not None:
+            if self._dynamic is None:
+                self._dynamic = World(terms_of_dynamic(event.dynamic))
+            self._dynamic.terms = terms_of_dynamic(event.dynamic)
         for name, books in self._books.items():
             if name not in event.applications:
                 if books.mode is not Mode.LEAVE:
@@ -170,10 +228,43 @@ class Engine:
                 app.redefine(books, event.applications[name], change, now, out)
         for name, definition in event.applications.items():
             if name not in self._books:
-                books = Books(definition, number=self._number, memory=None, published=1, living=(), now=now)
+                books = Books(
+                    definition, world=self._world_of(definition), number=self._number, memory=None, published=1,
+                    living=(), now=now,
+                )  # fmt: skip
                 self._books[name] = books
                 out.append(books.message(Severity.INFO, Topic.APP_ADDED, "added by the configuration"))
         self._books = {name: self._books[name] for name in _in_order(event.applications, self._books)}
+
+    def _observe(self, event: ev.Observed, now: Instant) -> None:
+        for name, sample in event.samples.items():
+            if (books := self._books.get(name)) is not None:
+                scaling.observed(books, sample, now)
+        for books in self._books.values():
+            if books.name not in event.samples and _look_is_due(books, now):
+                books.demand.unseen(now)
+        for world in self._worlds():
+            world.run(now)
+
+    def _open(self, event: ev.Opened, now: Instant, out: list[Command]) -> None:
+        """Take up a dynamic application; the one that has not been used for longest makes room where that is needed."""
+        definition = event.definition
+        books = self._books.get(definition.name)
+        if books is not None:
+            if books.mode is Mode.LEAVE:
+                app.come_back(books, definition, now, out)
+            return
+        known = [books for books in self._books.values() if books.definition.is_dynamic]
+        if len(known) >= DYNAMIC_KNOWN:
+            unused = [one for one in known if not any(one.everybody()) and one.mode is not Mode.LEAVE]
+            if unused:
+                app.forget(min(unused, key=lambda one: one.demand.stirred_at or 0), out)
+        self._books[definition.name] = opened = Books(
+            definition, world=self._world_of(definition), number=self._number, memory=None,
+            published=event.generation, living=(), now=now,
+        )  # fmt: skip
+        out.append(opened.message(Severity.INFO, Topic.APP_OPENED, "known from now on: somebody asked for it"))
+        reconcile(opened, now, out)
 
     def _catch_up(self, now: Instant, out: list[Command]) -> None:
         for name, books in self._books.items():
@@ -220,7 +311,7 @@ def _take_of_app(
         case ev.SomebodyWaits():
             app.somebody_waits(books, event.generation, now)
         case ev.Asked():
-            pass
+            app.asked(books, now)
         case ev.ProgramChanged():
             app.program_changed(books, out)
         case ev.StartRequested():
@@ -231,6 +322,10 @@ def _take_of_app(
             app.restart(books, now, out)
         case ev.ScaleRequested():
             app.rescale(books, event.processes, out)
+
+
+def _look_is_due(books: Books, now: Instant) -> bool:
+    return books.is_observed and books.demand.look_at is not None and books.demand.look_at <= now
 
 
 def _in_order(wanted: Mapping[str, object], present: Mapping[str, object]) -> list[str]:

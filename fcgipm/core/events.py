@@ -189,9 +189,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A dynamic application exists from now on: its script may be run, and its listener is public, generation 1."""
+    """A dynamic application exists from now on: its script may be run, and the listener of *generation* is public."""
 
     definition: Application
+    generation: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

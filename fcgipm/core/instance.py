@@ -37,6 +37,10 @@ class Instance:
     cut_at: Instant | None = None
     """When it is removed whatever it does; None: never."""
     refused_since: Instant | None = None
+    served: int = 0
+    """Millionths of requests: its share of those that its application served, an estimate."""
+    memory: int = 0
+    """Resident bytes of its session when that was looked at last, 0 before."""
     why_started: str = "initial"
     """A word for the counters."""
     why_retiring: str = ""
@@ -65,6 +69,12 @@ class Instance:
         if self.pid is not None:
             self.next_try = first_try
         self.hurry(cut_at)
+
+    def spare(self) -> None:
+        """Let it stay after all: it serves somebody, and was to go only if it did not."""
+        self.take(Input.SPARED)
+        self.why_retiring = ""
+        self.next_try = self.refused_since = None
 
     def hurry(self, cut_at: Instant | None) -> None:
         """Bring the time of the cut forward, never back."""

@@ -35,6 +35,8 @@ class Input(enum.Enum):
     """The keeper asked or killed it."""
     REFUSED = "refused"
     """The keeper found that somebody would lose by its removal."""
+    SPARED = "spared"
+    """It was to go only if it was idle, and it is not: it stays."""
     EXITED = "exited"
 
 
@@ -53,6 +55,7 @@ TRANSITIONS: Final = {
     (_S.RETIRING, _I.READIED): _S.RETIRING,
     (_S.RETIRING, _I.REMOVED): _S.RETIRING,
     (_S.RETIRING, _I.REFUSED): _S.RETIRING,
+    (_S.RETIRING, _I.SPARED): _S.READY,
     (_S.RETIRING, _I.EXITED): _S.ENDED,
 }
 
@@ -68,7 +71,8 @@ IGNORED: Final = frozenset(
 )
 
 IMPOSSIBLE: Final = frozenset(
-    {(_S.READY, _I.SPAWNED), (_S.READY, _I.FAILED)} | {(_S.ENDED, given) for given in Input}
+    {(_S.READY, _I.SPAWNED), (_S.READY, _I.FAILED), (_S.READY, _I.SPARED), (_S.STARTING, _I.SPARED)}
+    | {(_S.ENDED, given) for given in Input}
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 
 from fcgipm.codec import CodecError, from_json, to_json
+from fcgipm.core.policy.classic import Load
 
 
 class Mode(enum.Enum):
@@ -43,6 +44,7 @@ class Memory:
     newest: int = 1
     abandoned: int = 0
     cut: int = 0
+    load: Load | None = None
 
 
 def write(memory: Memory) -> str:

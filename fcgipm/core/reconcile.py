@@ -8,15 +8,16 @@ from __future__ import annotations
 from typing import Final
 
 from fcgipm.config.schema import SECOND, Duration
-from fcgipm.core import generations, wording
+from fcgipm.core import generations, recycling, scaling, turning_away, wording
 from fcgipm.core.backoff import Backoff
 from fcgipm.core.books import Books
-from fcgipm.core.commands import Command, Note, Publish, Retire, Severity, Spawn, Topic
+from fcgipm.core.commands import Command, Note, Publish, Retire, Severity, Topic
 from fcgipm.core.events import Instant
 from fcgipm.core.instance import Instance
 from fcgipm.core.lifecycle import InstanceState
 from fcgipm.core.note import Mode, write
 from fcgipm.core.rollout import Errand, Phase, Roll, Slot, Switch
+from fcgipm.core.starting import spawn
 from fcgipm.counting import counted
 
 SATURATED_AFTER: Final[Duration] = 1 * SECOND
@@ -35,30 +36,31 @@ def reconcile(books: Books, now: Instant, out: list[Command]) -> None:
     _resize(books, now)
     _relieve(books, now)
     _roll(books, now, out)
+    recycling.recycle(books, now, out)
+    scaling.start_what_is_wanted(books, now, out)
+    scaling.stop_if_idle(books, now)
+    scaling.try_removal(books, now)
     _grow(books, now, out)
     _advance(books, out)
+    scaling.attend(books, now, out)
+    turning_away.turn_away(books, now, out)
     _order_removals(books, now, out)
     _conclude(books, now, out)
+    _note(books, out)
+    books.due = min([*books.deadlines(), *recycling.deadlines(books)], default=None)
+
+
+def _note(books: Books, out: list[Command]) -> None:
+    """Have kept what must outlive the manager; of connection time what each update, and each rest, leaves."""
+    load = books.demand.load
+    if load is not None and (
+        books.noted_load is None or books.noted_load.updates != load.updates or books.demand.look_at is None
+    ):
+        books.noted_load = load
     memory = books.memory()
     if memory != books.noted and books.mode is not Mode.LEAVE:
         books.noted = memory
         out.append(Note(app=books.name, text=write(memory)))
-    books.due = min(books.deadlines(), default=None)
-
-
-def spawn(books: Books, generation: int, why: str, now: Instant, out: list[Command]) -> Instance:
-    """Order a new instance."""
-    instance = Instance(
-        id=books.number(),
-        generation=generation,
-        started_at=now,
-        why_started=why,
-        overdue_at=Instant(now + books.definition.start_timeout),
-    )
-    books.instances[instance.id] = instance
-    books.last_start = now
-    out.append(Spawn(app=books.name, generation=generation, instance=instance.id, why=why))
-    return instance
 
 
 def heal(books: Books, why: str, out: list[Command]) -> None:
@@ -73,7 +75,7 @@ def _expire(books: Books, now: Instant, out: list[Command]) -> None:
     books.late = {
         generation: one for generation, one in books.late.items() if one.gone_at > now or one.slot.instance is not None
     }
-    for instance in books.instances.values():
+    for instance in books.everybody():
         if instance.overdue_at is not None and instance.overdue_at <= now:
             instance.failure = f"not ready after {wording.seconds(books.definition.start_timeout)}"
             instance.retire("its start failed", first_try=now, cut_at=now)
@@ -192,7 +194,7 @@ def _advance(books: Books, out: list[Command]) -> None:
 
 
 def _order_removals(books: Books, now: Instant, out: list[Command]) -> None:
-    for instance in books.instances.values():
+    for instance in books.everybody():
         if instance.state is not InstanceState.RETIRING:
             continue
         if instance.cut_at is not None and instance.cut_at <= now:

@@ -81,3 +81,24 @@ class Roll:
     generation: int
     why: str
     replacement: InstanceId | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """To take *left* idle instances: one after the other is tried, and who is busy is spared."""
+
+    rule: str
+    """What led to it: ``kill-run``, ``slack-run`` or ``idle-stop``."""
+    left: int
+    victim: InstanceId | None = None
+    """Whose removal is under way."""
+    spared: set[InstanceId] = field(default_factory=set)
+
+
+@dataclass(slots=True, kw_only=True)
+class Swap:
+    """One instance for another, the replacement first."""
+
+    outgoing: InstanceId
+    why: str
+    replacement: InstanceId

@@ -40,6 +40,8 @@ class LiveInstance:
     ready_at: Instant | None
     asked: bool
     """Whether it was sent its stop signal."""
+    turns_away: bool = False
+    """Whether it is what answers 503 for the application, no instance of it."""
     outdated: bool = False
     """Whether another definition holds by now than the one it was started with."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Final
 
 from fcgipm.config.schema import MILLISECOND, SECOND, Duration
@@ -56,3 +57,12 @@ def end(code: int | None, signal: int | None, *, dumped: bool) -> str:
 def suexec(code: int | None) -> str | None:
     """Return why suexec refused with *code*; None if it is none of its exit statuses."""
     return None if code is None else _SUEXEC.get(code)
+
+
+def percent(ratio: Fraction) -> str:
+    """Return *ratio* for people.
+
+    >>> percent(Fraction(1, 3))
+    '33.3 %'
+    """
+    return f"{float(100 * ratio):.1f} %"

@@ -51,6 +51,7 @@ class State:
         self._latest = Instant(0)
         self.engine = Engine(
             self.applications,
+            dynamic=self.dynamic,
             living=translate.living(snapshot.instances),
             published=translate.published(snapshot.listeners),
             moved=translate.moved(snapshot.listeners, self.applications),

@@ -1,0 +1,103 @@
+"""The demand for one application: what was seen of it last, and when the next look is due.
+
+Under pressure it is looked at ten times a second, while busy each second; after `REST_AFTER` of nothing it rests, and
+whoever comes then is told of by `fcgipm.core.events.SomebodyWaits`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from fcgipm.config.schema import MILLISECOND, SECOND, Duration
+from fcgipm.core.events import Instant, Sample
+from fcgipm.core.policy.classic import Crowd, Load, Settings
+
+PRESSED: Final[Duration] = 100 * MILLISECOND
+"""Between two looks while somebody waits and can be helped; also the grid on which all looks lie, to be one for all."""
+BUSY: Final[Duration] = 1 * SECOND
+"""Between two looks while it serves, or has served lately."""
+REST_AFTER: Final[Duration] = 10 * SECOND
+
+
+@dataclass(slots=True, kw_only=True)
+class Demand:
+    """What is known of those who want something of one application."""
+
+    sample: Sample | None = None
+    """The last look; None before the first one."""
+    seen_at: Instant | None = None
+    """When that was."""
+    came_at: Instant | None = None
+    """When somebody was told of who has not been seen in a look yet."""
+    asked_until: Instant | None = None
+    """Until when a connector waits for an instance that is ready."""
+    stirred_at: Instant | None = None
+    """When there was anything to be seen last."""
+    look_at: Instant | None = None
+    """When the next look is due; None while it rests, or nothing depends on what would be seen."""
+    load: Load | None = None
+    """Its connection time, since its first start."""
+    requests: int = 0
+    """Requests so far, an estimate."""
+
+    def came(self, now: Instant) -> None:
+        """Somebody waits: it is to be seen who."""
+        self.came_at = self.stirred_at = now
+        self.look_by(now)
+
+    def asked(self, until: Instant, now: Instant) -> None:
+        """A connector waits for an instance, at most *until* then."""
+        self.asked_until = until if self.asked_until is None else max(until, self.asked_until)
+        self.stirred_at = now
+        self.look_by(on_grid(now))
+
+    def answered(self) -> None:
+        """An instance is ready: that is all that connectors wait for."""
+        self.asked_until = None
+
+    def look_by(self, at: Instant) -> None:
+        """Have the next look at *at* at the latest."""
+        self.look_at = at if self.look_at is None else min(at, self.look_at)
+
+    def saw(self, sample: Sample, settings: Settings, now: Instant) -> None:
+        """Take in a look."""
+        before = self.sample
+        self.sample, self.seen_at, self.came_at, self.look_at = sample, now, None, None
+        self.requests += sample.requests
+        if sample.queued or sample.busy or sample.connection_time or (before is not None and before.busy):
+            self.stirred_at = now
+        if self.load is not None:
+            self.load = self.load.plus(sample.connection_time).at(now, settings)  # it came before *now*
+
+    def unseen(self, now: Instant) -> None:
+        """It could not be looked at: that is tried again."""
+        self.look_at = on_grid(Instant(now + BUSY))
+
+    def wants(self, now: Instant) -> bool:
+        """Return whether somebody waits for an instance."""
+        return self.came_at is not None or self.crowd.waiting > 0 or self.is_asked(now)
+
+    def is_asked(self, now: Instant) -> bool:
+        """Return whether a connector waits for an instance."""
+        return self.asked_until is not None and now < self.asked_until
+
+    @property
+    def crowd(self) -> Crowd:
+        """Who was seen waiting in the queue."""
+        if self.sample is None:
+            return Crowd(waiting=0, oldest_since=None, full=False)
+        sample = self.sample
+        return Crowd(waiting=sample.waiting, oldest_since=sample.oldest_since, full=sample.is_full)
+
+    def plan(self, now: Instant, *, pressed: bool) -> None:
+        """Say when the next look is due, after one at *now*; *pressed*: whether somebody waits who can be helped."""
+        if pressed:
+            self.look_by(on_grid(Instant(now + PRESSED)))
+        elif self.stirred_at is not None and now - self.stirred_at < REST_AFTER:
+            self.look_by(on_grid(Instant(now + BUSY)))
+
+
+def on_grid(at: Instant) -> Instant:
+    """Return the first instant from *at* on at which looks are taken, so that one serves all applications."""
+    return Instant(-(-at // PRESSED) * PRESSED)

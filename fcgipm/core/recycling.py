@@ -1,0 +1,112 @@
+"""Recycling: an instance that is old, large or has served much is replaced, the replacement first, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from fcgipm.config.schema import SECOND, Duration
+from fcgipm.core import wording
+from fcgipm.core.books import Books
+from fcgipm.core.commands import Command
+from fcgipm.core.events import InstanceId, Instant, Sample
+from fcgipm.core.instance import Instance
+from fcgipm.core.note import Mode
+from fcgipm.core.rollout import Swap
+from fcgipm.core.starting import spawn
+from fcgipm.counting import counted
+
+PAUSE: Final[Duration] = 60 * SECOND
+"""After a replacement that did not become ready, until the next one."""
+_PARTS: Final = 1_000_000
+"""Of a request: an instance's share of what its application served."""
+_SPREAD: Final = 10
+"""Limits are lowered by up to this many percent, each instance's by another: they do not all go together."""
+
+
+def weigh(books: Books, sample: Sample) -> None:
+    """Give each instance its share of the requests that were seen, and its size."""
+    ready = [one for one in books.instances.values() if one.is_ready]
+    for instance in ready:
+        instance.served += sample.requests * _PARTS // len(ready)
+    for number, size in sample.memory.items():
+        if (instance_of := books.instances.get(number)) is not None:
+            instance_of.memory = size
+
+
+def recycle(books: Books, now: Instant, out: list[Command]) -> None:
+    """Begin or go on to replace an instance that has reached one of its limits."""
+    if books.swap is not None:
+        _go_on(books, books.swap, now)
+    if books.swap is not None or books.mode is not Mode.RUN or books.change is not None or books.attempt is not None:
+        return
+    if now < books.swap_after:
+        return
+    for instance in _settled(books):
+        why = _worn(books, instance, now)
+        if why:
+            replacement = spawn(books, instance.generation, "recycle", now, out)
+            books.swap = Swap(outgoing=instance.id, why=f"recycled: {why}", replacement=replacement.id)
+            text = f"recycle: {books.name}/{instance.id} is replaced, {why}"
+            books.chronicle.enter(now, "start", "recycle", text)
+            return
+
+
+def deadlines(books: Books) -> Iterator[Instant]:
+    """Yield when an instance will have reached its age."""
+    lifetime = books.definition.max_lifetime
+    if lifetime is None or books.swap is not None or books.mode is not Mode.RUN or books.change is not None:
+        return
+    for instance in _settled(books):
+        yield Instant(max(instance.started_at + jittered(lifetime, instance.id), books.swap_after))
+
+
+def jittered(limit: int, number: InstanceId) -> int:
+    """Return *limit* lowered by 0 to 10 percent: by chance to look at, and the same for the same instance."""
+    golden = number * 0x9E3779B97F4A7C15 % 2**64  # spreads any row of numbers evenly
+    return limit - limit * _SPREAD * golden // (100 * 2**64)
+
+
+def _settled(books: Books) -> list[Instance]:
+    return [one for one in books.instances.values() if one.is_ready and one.generation == books.generation]
+
+
+def _worn(books: Books, instance: Instance, now: Instant) -> str:
+    """Return which limit *instance* has reached, with figures; an empty text: none."""
+    definition = books.definition
+    age = now - instance.started_at
+    if definition.max_lifetime is not None and age >= jittered(definition.max_lifetime, instance.id):
+        return f"it is {wording.seconds(age)} old (max-lifetime)"
+    if definition.max_requests is not None:
+        served = instance.served // _PARTS
+        if served >= jittered(definition.max_requests, instance.id):
+            return f"it has served about {counted(served, 'request')} (max-requests)"
+    if definition.max_memory is not None and instance.memory > definition.max_memory:
+        return f"it takes {instance.memory >> 20} MiB (max-memory)"
+    return ""
+
+
+def _go_on(books: Books, swap: Swap, now: Instant) -> None:
+    replacement = books.instances.get(swap.replacement)
+    if replacement is None or not replacement.is_staying:
+        books.swap = None
+        books.swap_after = Instant(now + PAUSE)
+    elif books.change is not None or books.mode is not Mode.RUN:
+        books.swap = None
+        replacement.retire("what it was to replace is replaced otherwise", first_try=now, cut_at=None)
+    elif replacement.is_ready:
+        books.swap = None
+        _swap(books, swap, replacement, now)
+
+
+def _swap(books: Books, swap: Swap, replacement: Instance, now: Instant) -> None:
+    outgoing = books.instances.get(swap.outgoing)
+    slot = books.slot_of(outgoing) if outgoing is not None else None
+    if slot is None or slot not in books.slots:
+        slot = next((one for one in books.slots if one.instance is None), None)  # the outgoing one has died meanwhile
+    if slot is None:
+        replacement.retire("nobody is left to be replaced", first_try=now, cut_at=None)
+        return
+    slot.instance = replacement.id
+    if outgoing is not None and outgoing.is_staying:
+        outgoing.retire(swap.why, first_try=now, cut_at=None)

@@ -1,0 +1,237 @@
+"""Following demand: when an application gets one more instance, why it does not, and how one is taken from it.
+
+One more is started because somebody comes, or has waited for long.  One is taken only while it is idle, which the
+keeper finds out by trying: the youngest first, and who is busy is spared.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fcgipm.core import recycling, wording
+from fcgipm.core.books import Books
+from fcgipm.core.commands import Command, Severity, Topic, Watch
+from fcgipm.core.demand import BUSY
+from fcgipm.core.events import Instant, Refusal, Sample
+from fcgipm.core.instance import Instance
+from fcgipm.core.note import Trouble
+from fcgipm.core.policy import classic
+from fcgipm.core.rollout import Attempt, Phase, Slot, Switch
+from fcgipm.counting import counted
+
+_REASONS: Final = {
+    "backoff": "it is in back-off",
+    "max-processes": "max-processes is reached",
+    "max-class-processes": "max-class-processes is reached",
+    "max-processes-of-all": "max-processes of all dynamic applications is reached",
+    "restart-delay": "restart-delay has not passed",
+    "init-start-delay": "init-start-delay has not passed",
+    "generation": "a generation is being published",
+}
+"""Why no instance is started: the words of the counter, and what is said of it."""
+
+_PASSING: Final = frozenset({"restart-delay", "init-start-delay", "generation"})
+"""Those that pass by themselves, and soon: who asks may wait for it."""
+
+
+# ── one more ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def start_what_is_wanted(books: Books, now: Instant, out: list[Command]) -> None:
+    """Start one more instance where the demand says so and nothing forbids it."""
+    if not books.follows_demand or books.trouble is Trouble.FAILED or books.generation == 0:
+        books.denied = ""
+        return
+    rule = _rule(books, now)
+    if rule is None:
+        if books.demand.seen_at == now:
+            books.denied = ""
+        return
+    reason, again_at = _forbidden(books, now)
+    if reason:
+        if again_at is not None:
+            books.demand.look_by(again_at)
+        text = f"{rule}: no, {_REASONS[reason]}"
+        books.chronicle.enter(now, "deny", rule, text, limited_by=reason, **_seen(books, now))
+        _deny(books, reason, again_at, now, out)
+        return
+    books.denied = ""
+    books.level += 1
+    books.slots.append(Slot(not_before=now, why=rule))
+    books.chronicle.enter(now, "start", rule, f"{rule}: one more, {books.level} in all", **_seen(books, now))
+
+
+def _rule(books: Books, now: Instant) -> str | None:
+    """Return the rule by which one more instance is due now; None: none is."""
+    demand, crowd = books.demand, books.demand.crowd
+    if not books.ready and not books.starting:
+        if demand.came_at is not None or demand.is_asked(now) or (demand.seen_at == now and crowd.waiting):
+            return "somebody-came"
+        if crowd.waiting and demand.seen_at != now:
+            demand.look_by(now)
+        return None
+    if demand.seen_at != now:
+        return None
+    settings = books.world.terms.settings
+    due = classic.start_due(
+        crowd, settings, ready=books.ready, starting=books.starting, last_ready_at=books.last_ready_at, now=now
+    )
+    if due is None:
+        return None
+    if due > now:
+        demand.look_by(due)
+        return None
+    return classic.why_start(crowd, ready=books.ready)
+
+
+def observed(books: Books, sample: Sample, now: Instant) -> None:
+    """Take in a look at the application."""
+    books.demand.saw(sample, books.world.terms.settings, now)
+    recycling.weigh(books, sample)
+
+
+def _forbidden(books: Books, now: Instant) -> tuple[str, Instant | None]:
+    """Return why no instance may be started now, an empty text where one may, and when that is known to change."""
+    terms, definition = books.world.terms, books.definition
+    if isinstance(books.change, Switch) and books.change.phase is Phase.PUBLISHING:
+        return "generation", None
+    if books.backoff.in_force and books.last_start is not None:
+        next_start = books.backoff.next_start(books.last_start)
+        if now < next_start:
+            return "backoff", next_start
+    if books.held >= min(terms.class_limit, definition.most):
+        return ("max-class-processes" if definition.is_dynamic else "max-processes"), None
+    if books.world.total >= terms.limit:
+        return "max-processes-of-all", None
+    if now < books.hold_until:
+        return "restart-delay", books.hold_until
+    if books.ready and books.last_start is not None and now < books.last_start + definition.init_start_delay:
+        return "init-start-delay", Instant(books.last_start + definition.init_start_delay)
+    return "", None
+
+
+def _deny(books: Books, reason: str, again_at: Instant | None, now: Instant, out: list[Command]) -> None:
+    """Note, and say once, that no instance is started; who asked is told by the application's prospect."""
+    if reason not in _PASSING:
+        books.demand.answered()
+    if books.denied == reason:
+        return
+    books.denied = reason
+    severity = Severity.DEBUG if reason in _PASSING else Severity.WARNING
+    waiting = max(books.demand.crowd.waiting, 1)
+    later = "" if again_at is None else f"; next try in {wording.seconds(again_at - now)}"
+    text = f"no instance is started, {counted(waiting, 'visitor')} waiting: {_REASONS[reason]}{later}"
+    out.append(books.message(severity, Topic.START_DENIED, text, reason=reason))
+
+
+def _seen(books: Books, now: Instant) -> dict[str, object]:
+    demand, sample = books.demand, books.demand.sample
+    fresh = sample is not None and demand.seen_at == now
+    since = sample.oldest_since if sample is not None and fresh else None
+    return {
+        "ready": books.ready,
+        "starting": books.starting,
+        "waiting": demand.crowd.waiting if fresh else None,
+        "oldest": None if since is None else wording.seconds(now - since),
+        "queue": f"{sample.queued} of {sample.limit}" if sample is not None and fresh else None,
+        "asked": "by a connector" if demand.is_asked(now) else None,
+    }
+
+
+# ── one less ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def stop_if_idle(books: Books, now: Instant) -> None:
+    """After idle-stop without a connection, have all instances taken: the next one who comes gets one."""
+    idle_stop = books.definition.idle_stop
+    if idle_stop is None or not books.follows_demand or not books.ready or books.in_motion:
+        return
+    times = (books.demand.stirred_at, books.last_ready_at, books.last_start)
+    due = Instant(max((at for at in times if at is not None), default=now) + idle_stop)
+    if due > now:
+        books.demand.look_by(due)
+    elif books.demand.seen_at == now and not books.demand.wants(now):
+        books.attempt = Attempt(rule="idle-stop", left=books.ready)
+        idle = wording.seconds(idle_stop)
+        books.chronicle.enter(now, "remove", "idle-stop", f"idle-stop: no connection for {idle}", ready=books.ready)
+    else:
+        books.demand.look_by(now)
+
+
+def try_removal(books: Books, now: Instant) -> None:
+    """Choose who is tried next of those that may go; nobody is left to be tried: none until the next run."""
+    attempt = books.attempt
+    if attempt is None or attempt.victim is not None:
+        return
+    if not books.follows_demand or books.change is not None:
+        books.attempt = None
+        return
+    candidates = [
+        one
+        for one in books.instances.values()
+        if one.is_ready and one.generation == books.generation and one.id not in attempt.spared
+    ]
+    if not attempt.left or not candidates:
+        if attempt.left:
+            text = f"{attempt.rule}: every instance is busy, none goes until the next run"
+            books.chronicle.enter(now, "spare", attempt.rule, text, spared=len(attempt.spared))
+        books.attempt = None
+        return
+    victim = max(candidates, key=lambda one: one.id)
+    attempt.victim = victim.id
+    victim.retire(_WHY[attempt.rule], first_try=now, cut_at=None)
+
+
+_WHY: Final = {
+    "kill-run": "the load needs fewer instances",
+    "slack-run": "room is made for others, and its load needs fewer instances",
+    "idle-stop": "nobody came for idle-stop",
+}
+
+
+def spared(books: Books, instance: Instance, why: Refusal, out: list[Command]) -> bool:
+    """Let the victim of an attempt go on, which is busy; return whether *instance* was one."""
+    attempt = books.attempt
+    if attempt is None or attempt.victim != instance.id or why is Refusal.GONE:
+        return False
+    attempt.victim = None
+    attempt.spared.add(instance.id)
+    text = f"stays ({why.value}): it was to go because {instance.why_retiring}"
+    instance.spare()
+    out.append(books.message_of(instance, Severity.DEBUG, Topic.INSTANCE_SPARED, text, reason="spared"))
+    return True
+
+
+def taken(books: Books, instance: Instance, now: Instant) -> None:
+    """Give up the place of an attempt's victim, which is gone."""
+    attempt = books.attempt
+    if attempt is None or attempt.victim != instance.id:
+        return
+    attempt.victim = None
+    attempt.left -= 1
+    give_up_slot(books, instance)
+    text = f"{attempt.rule}: {books.name}/{instance.id} was idle and went, {books.level} stay"
+    books.chronicle.enter(now, "remove", attempt.rule, text)
+
+
+def give_up_slot(books: Books, instance: Instance) -> None:
+    """Have one instance less: the place of *instance* is not filled again."""
+    slot = books.slot_of(instance)
+    if slot is not None and slot in books.slots:
+        books.slots.remove(slot)
+        books.level = max(books.level - 1, 0)
+
+
+# ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def attend(books: Books, now: Instant, out: list[Command]) -> None:
+    """Say when the next look is due after one now, or let the application rest."""
+    demand = books.demand
+    if not books.is_observed:
+        demand.look_at = None
+    elif demand.seen_at == now:
+        demand.plan(now, pressed=demand.wants(now) and not books.denied)
+        resting = demand.look_at is None or demand.look_at > now + 2 * BUSY
+        if resting and (books.instances or books.refuser is not None):
+            out.append(Watch(app=books.name, why="it is at rest"))

@@ -1,0 +1,120 @@
+"""Turning visitors away: overload-response = 503, answered by a program of ours on the application's listener.
+
+The program is an instance in every respect but one: it does not count.  It is started while somebody waits whom nobody
+will serve, and removed like any other when that has changed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fcgipm.config.schema import SECOND, Duration
+from fcgipm.core import wording
+from fcgipm.core.books import Books
+from fcgipm.core.commands import Command, Severity, Spawn, Topic
+from fcgipm.core.events import BecameReady, Exited, Instant, RemovalRefused, Removed, Spawned, SpawnFailed
+from fcgipm.core.instance import Instance
+from fcgipm.core.lifecycle import Input, InstanceState
+from fcgipm.core.note import Mode
+
+PAUSE: Final[Duration] = 5 * SECOND
+"""Between two starts of a program that ends by itself or cannot be started."""
+_RETRY_AFTER: Final = (1, 120)
+"""Seconds: what visitors are told at least and at most, whatever is known."""
+
+
+def turn_away(books: Books, now: Instant, out: list[Command]) -> None:
+    """Start what turns visitors away, or remove it, as things are."""
+    why = _why(books)
+    refuser = books.refuser
+    if refuser is None:
+        if why and books.demand.wants(now) and now >= books.refuser_after:
+            _start(books, why, now, out)
+    elif refuser.is_staying and (not why or refuser.generation != books.generation or _rests(books)):
+        cut_at = Instant(now + books.definition.stop_timeout)
+        refuser.retire("nobody has to be turned away any more", first_try=now, cut_at=cut_at)
+        books.chronicle.enter(now, "remove", "overload-response", "overload-response: nobody is turned away any more")
+
+
+def _why(books: Books) -> str:
+    """Return why visitors are to be turned away; an empty text: they are not."""
+    definition, sample = books.definition, books.demand.sample
+    if definition.overload_response == "none" or books.mode is Mode.LEAVE or not books.generation:
+        return ""
+    if not books.ready and not books.starting_now:
+        refused = books.refused
+        if refused:
+            return refused
+    if sample is None:
+        return ""
+    if sample.is_full or (books.refuser is not None and 2 * sample.queued > sample.limit):
+        return f"its queue is full ({sample.queued} of {sample.limit})"
+    return ""
+
+
+def _rests(books: Books) -> bool:
+    return books.demand.look_at is None and books.demand.came_at is None
+
+
+def _start(books: Books, why: str, now: Instant, out: list[Command]) -> None:
+    until = books.refused_until
+    least, most = _RETRY_AFTER
+    seconds = most if until is None and not books.ready else 2 if until is None else -(-(until - now) // SECOND)
+    refuser = Instance(
+        id=books.number(),
+        generation=books.generation,
+        started_at=now,
+        why_started="overload",
+        overdue_at=Instant(now + books.definition.start_timeout),
+    )
+    books.refuser = refuser
+    books.refuser_after = Instant(now + PAUSE)
+    out.append(
+        Spawn(
+            app=books.name,
+            generation=books.generation,
+            instance=refuser.id,
+            why=why,
+            turns_away=min(max(seconds, least), most),
+        )
+    )
+    text = f"visitors are answered 503: {why}"
+    out.append(books.message(Severity.WARNING, Topic.OVERLOADED, text, reason="overload-response"))
+    books.chronicle.enter(now, "start", "overload-response", f"overload-response: {text}")
+
+
+def take(
+    books: Books,
+    event: Spawned | SpawnFailed | BecameReady | Exited | Removed | RemovalRefused,
+    now: Instant,
+    out: list[Command],
+) -> None:
+    """Take in what happened to the program that turns visitors away."""
+    refuser = books.refuser
+    assert refuser is not None
+    if isinstance(event, SpawnFailed | Exited):
+        _ended(books, refuser, event, out)
+    elif isinstance(event, Spawned):
+        refuser.take(Input.SPAWNED)
+        refuser.pid, refuser.started_at = event.pid, event.at
+        if refuser.state is InstanceState.RETIRING:
+            refuser.next_try = now
+    elif isinstance(event, BecameReady):
+        refuser.take(Input.READIED)
+        refuser.overdue_at, refuser.ready_at = None, event.at
+    elif refuser.state is InstanceState.RETIRING:
+        if isinstance(event, Removed):
+            refuser.removed(event.how, now)
+        else:
+            refuser.refused(event.why, now)
+
+
+def _ended(books: Books, refuser: Instance, event: SpawnFailed | Exited, out: list[Command]) -> None:
+    books.refuser = None
+    if isinstance(event, SpawnFailed):
+        text = f"cannot turn visitors away: {event.step}: {event.error}; next try in {wording.seconds(PAUSE)}"
+        out.append(books.message(Severity.ERROR, Topic.START_FAILED, text, reason="overload-response"))
+    elif refuser.state is not InstanceState.RETIRING:
+        how = wording.end(event.code, event.signal, dumped=event.dumped)
+        text = f"what turns visitors away ended: {how}; next try in {wording.seconds(PAUSE)}"
+        out.append(books.message(Severity.WARNING, Topic.INSTANCE_ENDED, text, reason="overload-response"))

@@ -1,0 +1,177 @@
+"""A world: the applications that share limits and the clock of the kill runs.
+
+A declared application is one by itself; all dynamic applications are one together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from fcgipm.config.schema import SECOND, Application, Duration, Dynamic
+from fcgipm.core.events import Instant
+from fcgipm.core.policy import classic
+from fcgipm.core.policy.classic import Candidate, Settings, settings_of
+from fcgipm.core.rollout import Attempt
+
+if TYPE_CHECKING:
+    from fcgipm.core.books import Books
+
+BETWEEN_SLACK_RUNS: Final[Duration] = 1 * SECOND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What holds in a world."""
+
+    settings: Settings
+    least: int
+    """Instances in all that the policy leaves."""
+    limit: int
+    """Instances in all."""
+    class_limit: int
+    """Instances of any one application."""
+    slack: int
+    restarts: bool
+    """Whether an instance that died is started again whoever needs it."""
+
+
+def terms_of_application(definition: Application) -> Terms:
+    """Return the terms of a declared application, a world of its own."""
+    return Terms(
+        settings=settings_of(definition),
+        least=definition.least,
+        limit=definition.most,
+        class_limit=definition.most,
+        slack=0,
+        restarts=False,
+    )
+
+
+def terms_of_dynamic(dynamic: Dynamic) -> Terms:
+    """Return the terms of all dynamic applications."""
+    return Terms(
+        settings=settings_of(dynamic),
+        least=dynamic.min_processes,
+        limit=dynamic.max_processes,
+        class_limit=dynamic.max_class_processes,
+        slack=dynamic.process_slack,
+        restarts=dynamic.restart,
+    )
+
+
+class World:
+    """Who shares limits, and when instances are taken from them."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+        self.members: dict[str, Books] = {}
+        self._ran_at: Instant | None = None
+        self._slack_ran_at: Instant | None = None
+        self._slack_saw: object = None
+        """What the last slack run found: the same again is not worth another."""
+        self.due: Instant | None = None
+        """When instances may be taken next, as of the last `plan`."""
+
+    @property
+    def total(self) -> int:
+        """How many instances count against the limits: published ones, or about to be, that are not retired."""
+        return sum(books.held for books in self.members.values())
+
+    def plan(self) -> None:
+        """Say when instances may be taken next: from nobody, if nobody could lose one."""
+        dues = (self._next_run(), self._slack_due()) if self._can_take() else ()
+        self.due = min((due for due in dues if due is not None), default=None)
+
+    def concerned(self) -> list[str]:
+        """Return who must be looked at before a run."""
+        return [books.name for books in self._following() if books.instances]
+
+    def run(self, now: Instant) -> None:
+        """Have instances taken from the applications that can do without, where a run of either kind is due."""
+        if self.due is None or self.due > now or not self._can_take():
+            return
+        settings, least = self.terms.settings, self.terms.least
+        due = self._next_run()
+        if due is not None and due <= now:
+            self._ran_at = now
+            losers = classic.periodic_run(self._candidates(now), settings, total=self.total, least=least, now=now)
+            self._take("kill-run", losers, now)
+        due = self._slack_due()
+        if due is not None and due <= now:
+            self._slack_ran_at, self._slack_saw = now, self._marker()
+            losers = classic.slack_run(
+                self._candidates(now), settings, total=self.total, least=least, limit=self.terms.limit,
+                slack=self.terms.slack, now=now,
+            )  # fmt: skip
+            self._take("slack-run", losers, now)
+
+    def _take(self, rule: str, losers: tuple[str, ...], now: Instant) -> None:
+        for books in self._following():
+            count = losers.count(books.name)
+            if not books.instances:
+                continue
+            factor = classic.load_factor(books.load_at(now), books.ready, books.concurrency, self.terms.settings)
+            text = f"{count} of {books.ready} may go" if count else f"all {books.ready} stay"
+            books.chronicle.enter(
+                now, "remove" if count else "keep", rule, f"{rule}: {text}", ready=books.ready,
+                load=f"{float(factor):.1%}", updates=books.load_at(now).updates, requests=books.demand.requests,
+                in_all=self.total, least_in_all=self.terms.least,
+            )  # fmt: skip
+            books.demand.requests = 0
+            if count:
+                books.attempt = Attempt(rule=rule, left=count)
+
+    def _next_run(self) -> Instant | None:
+        """Return when the next periodic run is due, on the clock that began with the first start."""
+        starts = [books.demand.load.began_at for books in self.members.values() if books.demand.load is not None]
+        if not starts:
+            return None
+        began, interval = min(starts), self.terms.settings.kill_interval
+        ran = began if self._ran_at is None else max(self._ran_at, began)
+        return Instant(began + ((ran - began) // interval + 1) * interval)
+
+    def _following(self) -> Iterator[Books]:
+        return (books for books in self.members.values() if books.follows_demand)
+
+    def _slack_due(self) -> Instant | None:
+        """Return when a run is due because too little room is left for somebody who comes."""
+        if not self.terms.slack or self.total + self.terms.slack <= self.terms.limit:
+            return None
+        if self._slack_saw == self._marker():
+            return None
+        return Instant(0 if self._slack_ran_at is None else self._slack_ran_at + BETWEEN_SLACK_RUNS)
+
+    def _can_take(self) -> bool:
+        """Return whether a run could take an instance from anybody, whatever the load."""
+        return self.total > self.terms.least and any(self._could_lose(books) for books in self._following())
+
+    def _could_lose(self, books: Books) -> bool:
+        settings, ready = self.terms.settings, books.ready
+        if ready <= books.definition.least:
+            return False
+        return settings.multi_threshold > 0 if ready > 1 else settings.single_threshold > 0
+
+    def _candidates(self, now: Instant) -> list[Candidate]:
+        """Return who could be seen just now and has instances that are ready."""
+        return [
+            Candidate(
+                name=books.name,
+                load=books.demand.load,
+                ready=books.ready,
+                concurrency=books.concurrency,
+                requests=books.demand.requests,
+                in_motion=books.in_motion,
+                least=books.definition.least,
+            )
+            for books in self._following()
+            if books.demand.load is not None and books.demand.seen_at == now and books.ready
+        ]
+
+    def _marker(self) -> object:
+        return tuple(
+            (books.name, books.ready, books.in_motion, books.demand.sample.busy if books.demand.sample else 0)
+            for books in self._following()
+            if books.instances
+        )
