@@ -9,7 +9,7 @@ from fcgipm.config.schema import SECOND, Application, Change, Duration
 from fcgipm.core import ends, generations, scaling, wording
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Severity, Topic
-from fcgipm.core.demand import on_grid
+from fcgipm.core.demand import PRESSED, on_grid
 from fcgipm.core.events import (
     BecameReady,
     Exited,
@@ -68,7 +68,7 @@ def became_ready(books: Books, event: BecameReady, now: Instant, out: list[Comma
         instance.retire("it serves a late-comer on the old listener", first_try=now, cut_at=cut_at)
     books.last_ready_at = event.at
     books.demand.answered()
-    books.demand.look_by(on_grid(now))
+    books.demand.look_by(on_grid(Instant(now + PRESSED)))
     if instance.ready_at is None:
         instance.ready_at = event.at
         took = wording.seconds(event.at - instance.started_at)

@@ -11,7 +11,7 @@ from typing import Final
 from fcgipm.core import recycling, wording
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Severity, Topic, Watch
-from fcgipm.core.demand import BUSY
+from fcgipm.core.demand import BUSY, PRESSED
 from fcgipm.core.events import Instant, Refusal, Sample
 from fcgipm.core.instance import Instance
 from fcgipm.core.note import Trouble
@@ -71,6 +71,9 @@ def _rule(books: Books, now: Instant) -> str | None:
             demand.look_by(now)
         return None
     if demand.seen_at != now:
+        return None
+    if books.last_ready_at is not None and now < books.last_ready_at + PRESSED:
+        demand.look_by(Instant(books.last_ready_at + PRESSED))  # it has hardly had the time to take one from the queue
         return None
     settings = books.world.terms.settings
     due = classic.start_due(

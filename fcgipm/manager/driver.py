@@ -181,7 +181,7 @@ class Driver:
         state.reload_good, state.reload_unix = True, wall_clock()
         state.logs.resize(state.daemon.log_ring)
         found = translate.changes(report.changes, state.applications)
-        self.step(events.ConfigurationApplied(applications=state.applications, changes=found))
+        self.step(events.ConfigurationApplied(applications=state.applications, changes=found, dynamic=state.dynamic))
         state.logs.forget(state.applications)
 
     def _say_problems(self, problems: tuple[str, ...]) -> None:

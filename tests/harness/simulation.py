@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from fcgipm.config.schema import SECOND, Application, Duration
+from fcgipm.config.schema import SECOND, Application, Duration, Dynamic
 from fcgipm.core import commands as cmd
 from fcgipm.core import events as ev
 from fcgipm.core.commands import Command, Tell
@@ -15,6 +15,7 @@ from fcgipm.core.view import AppView, LiveInstance
 
 C = TypeVar("C", bound=Command)
 START = Instant(1_000 * SECOND)
+QUIET = ev.Sample(queued=0, limit=100)
 
 
 def blog(**settings: Any) -> Application:
@@ -39,10 +40,14 @@ class Simulation:
         notes: Mapping[str, str] | None = None,
         next_instance: int = 1,
         now: Instant = START,
+        dynamic: Dynamic | None = None,
     ) -> None:
         self.now = now
+        self.seen: dict[str, ev.Sample] = {}
+        """What is to be seen of applications when they are looked at; nobody is there where nothing is said."""
         self.engine = Engine(
             {one.name: one for one in applications},
+            dynamic=dynamic,
             living=living,
             published=published,
             moved=moved,
@@ -62,11 +67,19 @@ class Simulation:
         end = Instant(self.now + duration)
         done: list[Command] = []
         while (due := self.engine.deadline()) is not None and due <= end:
-            assert due > self.now, "the loop would spin"
-            self.now = due
-            done += self.given(ev.Tick())
+            looks = self.engine.looks(max(due, self.now))
+            assert due > self.now or looks, "the loop would spin"
+            self.now = max(due, self.now)
+            done += self.looked() if looks else self.given(ev.Tick())
+            assert not self.engine.looks(self.now), "the loop would spin"
         self.now = end
         return done
+
+    def looked(self, **samples: ev.Sample) -> list[Command]:
+        """Let the applications be looked at that the engine wants to be looked at, and those of *samples*."""
+        self.seen |= samples
+        names = dict.fromkeys([*self.engine.looks(self.now), *samples])
+        return self.given(ev.Observed(samples={name: self.seen.get(name, QUIET) for name in names}))
 
     def view(self, name: str = "blog") -> AppView:
         """Return the picture of one application."""
