@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fcgipm.linux.netlink import DUMP, DiagError, Netlink
+from fcgipm.linux.netlink import DUMP, DiagError, Netlink, Pieces
 
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
@@ -27,11 +27,14 @@ _ATTRIBUTE_NAME: Final = 0
 _ATTRIBUTE_FILE: Final = 1
 _ATTRIBUTE_QUEUE: Final = 4
 
-_ESTABLISHED: Final = 1
-_LISTEN: Final = 10
-# Besides ESTABLISHED: FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING.  As long as such a socket has an inode, a
-# process holds it: the client may be gone, the instance is still at work.
-_HELD: Final = sum(1 << state for state in (_ESTABLISHED, 4, 5, 8, 9, 11))
+ESTABLISHED: Final = 1
+CLOSE_WAIT: Final = 8
+LISTEN: Final = 10
+HELD: Final = sum(1 << state for state in (ESTABLISHED, 4, 5, CLOSE_WAIT, 9, 11))
+"""Besides ESTABLISHED: FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING, as bits.
+
+As long as such a socket has an inode, a process holds it: the client may be gone, the instance is still at work.
+"""
 
 _UNIX_REQUEST: Final = struct.Struct("=BBHIIIII")
 _UNIX_MESSAGE: Final = struct.Struct("=BBBBIII")
@@ -77,7 +80,7 @@ class UnixRow:
     @property
     def listening(self) -> bool:
         """Whether it is a listener rather than a connection."""
-        return self.state == _LISTEN
+        return self.state == LISTEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ class Diag(Netlink):
         found if it was bound to *path* itself.
         """
         kernel_device = os.major(device) << 20 | os.minor(device)
-        for row in self.unix(1 << _LISTEN, _SHOW_NAME | _SHOW_FILE):
+        for row in self.unix(1 << LISTEN, _SHOW_NAME | _SHOW_FILE):
             if row.file is None or row.file[1] != inode & 0xFFFFFFFF:
                 continue
             if row.file[0] == kernel_device or (path is not None and row.name == path):
@@ -155,55 +158,62 @@ class Diag(Netlink):
     def tcp_listener(self, address: str, port: int) -> int | None:
         """Return the inode of the listener that keeps *address* (numeric) and *port* from being bound; None: free."""
         for family in (socket.AF_INET, socket.AF_INET6):
-            for row in self.tcp(family, 1 << _LISTEN):
+            for row in self.tcp(family, 1 << LISTEN):
                 if row.port == port and (row.address == address or {row.address, address} & {"0.0.0.0", "::"}):
                     return row.inode
         return None
 
     def unix_socket(self, inode: int) -> UnixRow | None:
         """Return the one Unix socket with *inode*, listening or connected; None where this name space has none."""
-        request = _UNIX_REQUEST.pack(
-            socket.AF_UNIX, 0, 0, 0xFFFFFFFF, inode, _SHOW_NAME | _SHOW_QUEUE, _ANY_COOKIE, _ANY_COOKIE
-        )
         try:
-            for row in self.ask(_SOCK_DIAG_BY_FAMILY, request, 0, _unix_row):
+            for row in self.ask(_SOCK_DIAG_BY_FAMILY, _one_unix(inode, _SHOW_NAME | _SHOW_QUEUE), 0, _unix_row):
                 return row
         except FileNotFoundError:
             pass
         return None
 
+    def unix_piece(self, inode: int, show: int) -> Pieces:
+        """Return what the kernel has of the one Unix socket with *inode*, as `Netlink.pieces`."""
+        return self.pieces(_SOCK_DIAG_BY_FAMILY, _one_unix(inode, show), 0)
+
     def unix(self, states: int, show: int = _SHOW_NAME | _SHOW_QUEUE) -> list[UnixRow]:
         """Return the Unix sockets in *states* (bits)."""
-        request = _UNIX_REQUEST.pack(socket.AF_UNIX, 0, 0, states, 0, show, 0, 0)
-        return self.ask(_SOCK_DIAG_BY_FAMILY, request, DUMP, _unix_row)
+        return self.ask(_SOCK_DIAG_BY_FAMILY, _unix_request(states, show), DUMP, _unix_row)
+
+    def unix_pieces(self, states: int, show: int, *, least: int) -> Pieces:
+        """Return what the kernel has of the Unix sockets in *states* (bits), as `Netlink.pieces`."""
+        return self.pieces(_SOCK_DIAG_BY_FAMILY, _unix_request(states, show), DUMP, least=least)
 
     def tcp(self, family: int, states: int) -> list[TcpRow]:
         """Return the TCP sockets of *family* in *states* (bits)."""
-        request = _INET_REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, states)
-        return self.ask(_SOCK_DIAG_BY_FAMILY, request, DUMP, _tcp_row)
+        return self.ask(_SOCK_DIAG_BY_FAMILY, _inet_request(family, states), DUMP, _tcp_row)
+
+    def tcp_pieces(self, family: int, states: int) -> Pieces:
+        """Return what the kernel has of the TCP sockets of *family* in *states* (bits), as `Netlink.pieces`."""
+        return self.pieces(_SOCK_DIAG_BY_FAMILY, _inet_request(family, states), DUMP, least=_INET_MESSAGE.size)
 
     def tcp_held(self) -> dict[int, TcpRow]:
         """Return all TCP connections that a process holds, by inode."""
-        rows = [row for family in (socket.AF_INET, socket.AF_INET6) for row in self.tcp(family, _HELD)]
+        rows = [row for family in (socket.AF_INET, socket.AF_INET6) for row in self.tcp(family, HELD)]
         return {row.inode: row for row in rows if row.inode}
 
     def _listeners(self, families: Iterable[int]) -> Iterator[UnixRow | TcpRow]:
         for family in families:
             if family == socket.AF_UNIX:
-                yield from self.unix(1 << _LISTEN)
+                yield from self.unix(1 << LISTEN)
             else:
-                yield from self.tcp(family, 1 << _LISTEN)
+                yield from self.tcp(family, 1 << LISTEN)
 
     def _accepted(self, endpoints: list[Endpoint]) -> dict[Endpoint, list[int]]:
         found: dict[Endpoint, list[int]] = {endpoint: [] for endpoint in endpoints}
         names = {endpoint.name: endpoint for endpoint in endpoints if endpoint.name is not None}
         if names:
-            for row in self.unix(1 << _ESTABLISHED, _SHOW_NAME):
+            for row in self.unix(1 << ESTABLISHED, _SHOW_NAME):
                 if row.name in names:
                     found[names[row.name]].append(row.inode)
         listening = [endpoint for endpoint in endpoints if endpoint.port is not None]
         for family in {endpoint.family for endpoint in listening}:
-            for connection in self.tcp(family, _HELD):
+            for connection in self.tcp(family, HELD):
                 owners = [endpoint for endpoint in listening if is_from(connection, endpoint)]
                 if connection.inode and owners:
                     # A listener of this very address goes before one of every address.
@@ -232,6 +242,18 @@ def _matched(
         endpoint = by_inode.get(row.inode) or by_name.get(key)
         if endpoint is not None:
             yield endpoint, row
+
+
+def _unix_request(states: int, show: int) -> bytes:
+    return _UNIX_REQUEST.pack(socket.AF_UNIX, 0, 0, states, 0, show, 0, 0)
+
+
+def _one_unix(inode: int, show: int) -> bytes:
+    return _UNIX_REQUEST.pack(socket.AF_UNIX, 0, 0, 0xFFFFFFFF, inode, show, _ANY_COOKIE, _ANY_COOKIE)
+
+
+def _inet_request(family: int, states: int) -> bytes:
+    return _INET_REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, states)
 
 
 def _unix_row(body: bytes) -> UnixRow:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from harness.visitors import accepted, connected, tcp_listener, unix_listener
 
 from fcgipm.linux.sock_diag import Diag, Endpoint, Queue, endpoint_named, endpoint_of
 
@@ -23,34 +24,6 @@ def diag() -> Iterator[Diag]:
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as stack:
         yield stack
-
-
-def unix_listener(stack: ExitStack, name: str, backlog: int) -> socket.socket:
-    listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-    listener.bind(name)
-    listener.listen(backlog)
-    return listener
-
-
-def tcp_listener(stack: ExitStack, address: str, backlog: int = 16) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return stack.enter_context(
-        socket.create_server((address, 0), family=family, backlog=backlog, dualstack_ipv6=address == "::")
-    )
-
-
-def connected(stack: ExitStack, listener: socket.socket, address: str | None = None) -> socket.socket:
-    name = listener.getsockname()
-    if address is not None:
-        return stack.enter_context(socket.create_connection((address, name[1])))
-    client = stack.enter_context(socket.socket(listener.family))
-    client.connect(name)
-    return client
-
-
-def accepted(stack: ExitStack, listener: socket.socket) -> int:
-    """Accept and return the inode of the new socket."""
-    return os.fstat(stack.enter_context(listener.accept()[0]).fileno()).st_ino
 
 
 LISTENERS = ["path", "abstract", "127.0.0.1", "0.0.0.0", "::1", "::"]

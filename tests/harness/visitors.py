@@ -1,0 +1,43 @@
+"""Listening sockets and their visitors, made by the test itself."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack
+
+
+def unix_listener(stack: ExitStack, name: str, backlog: int) -> socket.socket:
+    """Return a Unix socket that listens at *name*."""
+    listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+    listener.bind(name)
+    listener.listen(backlog)
+    return listener
+
+
+def tcp_listener(stack: ExitStack, address: str, backlog: int = 16) -> socket.socket:
+    """Return a TCP socket that listens on *address*, at a port of the kernel's choice."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return stack.enter_context(
+        socket.create_server((address, 0), family=family, backlog=backlog, dualstack_ipv6=address == "::")
+    )
+
+
+def connected(stack: ExitStack, listener: socket.socket, address: str | None = None) -> socket.socket:
+    """Return a client that is connected to *listener*, over *address* where that is given."""
+    name = listener.getsockname()
+    if address is not None:
+        return stack.enter_context(socket.create_connection((address, name[1])))
+    client = stack.enter_context(socket.socket(listener.family))
+    client.connect(name)
+    return client
+
+
+def accepted(stack: ExitStack, listener: socket.socket) -> int:
+    """Accept one and return the inode of the new socket."""
+    return inode_of(stack.enter_context(listener.accept()[0]))
+
+
+def inode_of(sock: socket.socket) -> int:
+    """Return the inode of *sock*."""
+    return os.fstat(sock.fileno()).st_ino
