@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from harness.simulation import QUIET, START, Simulation, blog, retirements, spawns, tcp
@@ -18,7 +19,7 @@ from fcgipm.core.view import AppState, LiveInstance
 SHORT = {"init_start_delay": 0, "restart_delay": 5 * SECOND}
 
 
-def flexible(least: int, most: int, **more: object) -> Application:
+def flexible(least: int, most: int, **more: Any) -> Application:
     return blog(processes=None, min_processes=least, max_processes=most, **{**SHORT, **more})
 
 
@@ -26,7 +27,7 @@ def waiting(since: int, count: int = 1, *, busy: int = 0, limit: int = 100) -> S
     return Sample(queued=count, limit=limit, oldest_since=Instant(since), busy=busy)
 
 
-def idle(least: int = 0, most: int = 3, **more: object) -> Simulation:
+def idle(least: int = 0, most: int = 3, **more: Any) -> Simulation:
     sim = Simulation(flexible(least, most, **more))
     sim.given(ev.Tick())
     sim.after(20 * SECOND)
@@ -172,7 +173,7 @@ def test_a_death_is_made_good_only_while_fewer_than_min_live() -> None:
 # ── one less ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def two_ready(**more: object) -> Simulation:
+def two_ready(**more: Any) -> Simulation:
     sim = idle(**more)
     sim.given(somebody_waits())
     sim.ready(1)
@@ -344,8 +345,6 @@ def test_a_new_manager_goes_on_with_load_and_level() -> None:
     sim.seen["blog"] = Sample(queued=0, limit=100, busy=2, connection_time=2 * SECOND)
     sim.after(601 * SECOND)
     before = sim.view().load
-    from fcgipm.core.view import LiveInstance
-
     living = [
         LiveInstance(
             instance=ev.InstanceId(n), app="blog", generation=1, pid=n, started_at=START, ready_at=START, asked=False
@@ -361,7 +360,7 @@ def test_a_new_manager_goes_on_with_load_and_level() -> None:
 # ── dynamic ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def script(name: str, **more: object) -> Application:
+def script(name: str, **more: Any) -> Application:
     return replace(flexible(0, 10, **more), name=f"bin/{name}")
 
 
