@@ -18,17 +18,20 @@ if TYPE_CHECKING:
     from fcgipm.config.loaded import Loaded
 
 _DEPTH: Final = 128
+_CONNECTOR_DEPTH: Final = 1024
+"""nginx does not wait for room in a queue, and each visitor of an application that has to be started asks once."""
 _EVERYBODY: Final = 0o666
 """Who may do what is decided by who it is, not by the file's mode."""
+_WEB_SERVER: Final = 0o660
 
 
 class OwnSockets:
-    """The control socket, and the metrics listener where there is one."""
+    """The control socket, those of connectors, and the metrics listener where there is one."""
 
     def __init__(
         self, loaded: Loaded, diag: Diag, guard: Guard, places: Places, tell: Callable[[str, str, str], None]
     ) -> None:
-        """Bind both; raise `SocketError`.
+        """Bind them all; raise `SocketError`.
 
         What is only a pity, such as a default metrics address that is taken, is given to *tell* (level, topic, text).
         """
@@ -37,14 +40,18 @@ class OwnSockets:
         self._socks: dict[str, socket.socket] = {}
         self._files: list[SocketFile] = []
         try:
-            self._unix(os.path.join(self._runtime_dir, "control.sock"), "control")
-            self._bind_metrics(loaded)
+            everybody = Attributes(os.geteuid(), os.getegid(), _EVERYBODY)
+            web_server = Attributes(os.geteuid(), loaded.web.gid, _WEB_SERVER)
+            self._unix("control", everybody, _DEPTH)
+            self._unix("connector", web_server, _CONNECTOR_DEPTH)
+            self._unix("report", web_server, None)
+            self._bind_metrics(loaded, everybody)
         except SocketError:
             self.close()
             raise
 
     def handed(self) -> list[tuple[str, int]]:
-        """Return what is handed to the manager: names (``control``, ``metrics``) and descriptors."""
+        """Return what is handed to the manager: names as in `wire.Handed`, and descriptors."""
         return [(name, sock.fileno()) for name, sock in self._socks.items()]
 
     def close(self) -> None:
@@ -56,13 +63,13 @@ class OwnSockets:
         self._files.clear()
         self._socks.clear()
 
-    def _bind_metrics(self, loaded: Loaded) -> None:
+    def _bind_metrics(self, loaded: Loaded, everybody: Attributes) -> None:
         where = loaded.config.daemon.metrics_listen
         if not where:
             return
         try:
             if where.startswith("unix:"):
-                self._unix(where[5:], "metrics")
+                self._unix("metrics", everybody, _DEPTH, where[5:])
             else:
                 self._socks["metrics"] = self._tcp(where)
         except SocketError as error:
@@ -70,21 +77,23 @@ class OwnSockets:
                 raise SocketError(f"metrics-listen: {error}") from error
             self._tell("warning", "metrics", f"metrics-listen: {error}; metrics are on the control socket only")
 
-    def _unix(self, public: str, name: str) -> None:
+    def _unix(self, name: str, attributes: Attributes, depth: int | None, public: str = "") -> None:
+        """Bind *name* in the runtime directory, or at the path *public*; without *depth* for datagrams."""
+        path = public or os.path.join(self._runtime_dir, f"{name}.sock")
         sock, file = socketfile.bind(
-            self._places, self._guard, runtime_dir=self._runtime_dir, public=public, name=f"{name}.1",
-            attributes=Attributes(os.geteuid(), os.getegid(), _EVERYBODY), depth=_DEPTH, check=lambda *_: None,
+            self._places, self._guard, runtime_dir=self._runtime_dir, public=path, name=f"{name}.1",
+            attributes=attributes, depth=depth, check=lambda *_: None,
         )  # fmt: skip
         self._socks[name] = sock
         self._files.append(file)
         try:
             # The runtime directory is locked: who still listens there is the manager of a keeper that was killed.
-            if name != "control":
+            if public:
                 file.refuse_others(set(), self._diag)
             file.watch(self._tell)
             file.publish()
         except OSError as error:
-            raise SocketError(f"{public}: {error.strerror}") from error
+            raise SocketError(f"{path}: {error.strerror}") from error
 
     def _tcp(self, where: str) -> socket.socket:
         address, _, port = where.rpartition(":")

@@ -75,16 +75,22 @@ class Place:
 
     # ── private names ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def bind(self, name: str, attributes: Attributes, depth: int) -> socket.socket:
-        """Return a socket that listens under the private *name*, with these attributes; raise `SocketError`."""
+    def bind(self, name: str, attributes: Attributes, depth: int | None) -> socket.socket:
+        """Return a socket that listens under the private *name*, with these attributes; raise `SocketError`.
+
+        Where *depth* is None it takes datagrams, and the kernel says of each who sent it.
+        """
         path = os.path.join(self.private_path, name)
         if len(os.fsencode(path)) > LONGEST_PATH:
             raise SocketError(f"{path}: longer than the {LONGEST_PATH} bytes that a socket's name may have")
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM if depth is None else socket.SOCK_STREAM)
         try:
+            if depth is None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # before anybody can send
             self._bind(sock, path, name)
             self.change(name, attributes)
-            sock.listen(depth)
+            if depth is not None:
+                sock.listen(depth)
         except OSError as error:
             sock.close()
             raise SocketError(f"{path}: {error.strerror}") from error

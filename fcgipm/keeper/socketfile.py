@@ -117,12 +117,13 @@ def bind(
     public: str,
     name: str,
     attributes: Attributes,
-    depth: int,
+    depth: int | None,
     check: Callable[[Place, str], None],
 ) -> tuple[socket.socket, SocketFile]:
     """Return a listening socket, bound to the private *name* of the path *public*, and its file; raise `SocketError`.
 
-    *check* is called with the place and the private path before anything is done there.
+    Without *depth* it takes datagrams instead.  *check* is called with the place and the private path before anything
+    is done there.
     """
     private = private_directory(runtime_dir, public)
     place = places.take(os.path.dirname(public), private)

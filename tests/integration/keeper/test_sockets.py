@@ -206,17 +206,19 @@ def test_a_pid_file_elsewhere_is_one_daemons_alone(rig: Start, place: Path) -> N
     assert not (place / "pid").exists()
 
 
-def test_the_control_socket_is_linked_again(rig: Start) -> None:
+@pytest.mark.parametrize("name", ["control", "connector", "report"])
+def test_fcgipms_own_sockets_are_handed_over_and_linked_again(rig: Start, name: str) -> None:
     keeper = rig(ONE)
     puppet = keeper.puppet()
-    control = keeper.runtime / "control.sock"
-    before = control.stat().st_ino
+    path = keeper.socket(name)
+    before = path.stat()
 
-    control.unlink()
-    until(control.exists)
+    path.unlink()
+    until(path.exists, what=f"{name}.sock is linked again")
 
-    assert control.stat().st_ino == before
-    assert puppet.expect(wire.Told).text == f"{control} was deleted; linked again"
+    assert (path.stat().st_ino, path.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert (name, None) in puppet.handed
+    assert puppet.expect(wire.Told).text == f"{path} was deleted; linked again"
 
 
 def test_a_path_that_is_deleted_again_and_again_is_told_of_twice(rig: Start) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from fcgipm.keeper.guard import Guard
 from fcgipm.keeper.own_sockets import OwnSockets
 from fcgipm.keeper.place import Places
 from fcgipm.keeper.sockets import SocketError
-from fcgipm.linux.sock_diag import Diag
+from fcgipm.linux.sock_diag import Diag, endpoint_of
 from fcgipm.log import FileSink, Logger, open_file
 
 
@@ -56,7 +58,7 @@ def test_a_default_metrics_address_that_is_taken_is_only_warned_about(taken: Loa
         handed = [name for name, _ in own.handed()]
         own.close()
 
-    assert handed == ["control"]
+    assert handed == ["control", "connector", "report"]
     ((level, text),) = warnings
     assert level == "warning"
     assert f"pid {os.getpid()} " in text
@@ -67,3 +69,47 @@ def test_a_written_one_is_an_error_and_nothing_stays(taken: Loaded, guard: Guard
         OwnSockets(taken, diag, guard, Places(), lambda _level, _topic, _text: None)
 
     assert os.listdir(place / "run") == []
+
+
+@pytest.fixture
+def own(place: Path, guard: Guard) -> Iterator[OwnSockets]:
+    """Give those of a daemon without metrics."""
+    file = place / "apps.toml"
+    file.write_text(f'[fcgipm]\nruntime-dir = "{place}/run"\nmetrics-listen = ""\n')
+    (place / "run").mkdir(mode=0o711)
+    loaded = load(str(file), environ={}, euid=os.geteuid())
+    with Diag() as diag:
+        sockets = OwnSockets(loaded, diag, guard, Places(), lambda _level, _topic, _text: None)
+        yield sockets
+        sockets.close()
+    assert os.listdir(place / "run") == []
+
+
+@pytest.mark.usefixtures("own")
+def test_the_web_servers_group_and_nobody_else_may_use_the_connectors_sockets(place: Path) -> None:
+    web = load(str(place / "apps.toml"), environ={}, euid=os.geteuid()).web
+
+    for name in ("connector", "report"):
+        found = (place / "run" / f"{name}.sock").stat()
+        assert stat.S_IMODE(found.st_mode) == 0o660
+        assert (found.st_uid, found.st_gid) == (os.geteuid(), web.gid)
+
+
+def test_the_kernel_says_who_has_sent_a_report_before_anybody_asks_for_it(own: OwnSockets, place: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"early", str(place / "run" / "report.sock"))
+    with socket.socket(fileno=os.dup(dict(own.handed())["report"])) as receiver:
+        data, ((_, kind, credentials),), _, _ = receiver.recvmsg(100, socket.CMSG_SPACE(12))
+
+    assert data == b"early"
+    assert kind == socket.SCM_CREDENTIALS
+    assert struct.unpack("3i", credentials) == (os.getpid(), os.getuid(), os.getgid())
+
+
+def test_many_visitors_may_ask_at_once(own: OwnSockets) -> None:
+    most = int(Path("/proc/sys/net/core/somaxconn").read_text())
+    with socket.socket(fileno=os.dup(dict(own.handed())["connector"])) as listener, Diag() as diag:
+        queue = diag.queue(endpoint_of(listener))
+
+    assert queue is not None
+    assert queue.limit == min(1024, most)
