@@ -29,6 +29,8 @@ class Instance:
     stderr: int
     recipe: Recipe
     """What it was started by."""
+    turns_away: bool = False
+    """Whether it is no instance of the application, but answers 503 in its place."""
     starting: Starting | None
     """Until it is exec'd."""
     started_at: int
@@ -55,6 +57,7 @@ class Instance:
             pid=self.pid,
             ready=self.ready,
             asked=self.asked,
+            turns_away=self.turns_away,
             outdated=outdated,
             started_at=self.started_at,
             ready_at=self.ready_at,

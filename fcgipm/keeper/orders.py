@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fcgipm import wire
-from fcgipm.config.schema import SECOND
+from fcgipm.config.schema import SECOND, Application
 from fcgipm.config.socketnames import LARGEST_GENERATION
 from fcgipm.keeper import retire
 from fcgipm.keeper.book import Book
@@ -25,6 +25,9 @@ from fcgipm.keeper.starting import Starting
 
 MAX_INSTANCES: Final = 20_000
 """Of one application: twice what `processes` and `scale` may be, for a generation and the one that replaces it."""
+
+MAX_RETRY_AFTER: Final = 24 * 3600
+"""Seconds."""
 
 
 @dataclass(slots=True)
@@ -187,21 +190,28 @@ class Orders:
 
     def _spawn(self, order: wire.Spawn) -> None:
         app = self._context.application(order.app)
-        if order.instance <= self._book.highest:
-            error = f"instance {order.instance} has existed, the highest is {self._book.highest}"
-        elif app is None:
-            error = f"there is no application {order.app!r}"
-        elif not 1 <= order.generation <= LARGEST_GENERATION:
-            error = f"{order.generation} is no generation"
-        elif self._book.count(order.app) >= MAX_INSTANCES:
-            error = f"{order.app} has {MAX_INSTANCES} instances"
-        else:
-            self._starting.spawn(app, order.generation, order.instance)
+        error = f"there is no application {order.app!r}" if app is None else self._why_not(order, app)
+        if app is not None and not error:
+            self._starting.spawn(app, order.generation, order.instance, turns_away=order.turns_away)
             return
         self._deny(order, error)
         if self._book.get(order.instance) is None:  # else that one is meant by every report of this number
             report = wire.SpawnFailed(instance=order.instance, step="check", error=error, at=time.monotonic_ns())
             self._context.reporter.report(report)
+
+    def _why_not(self, order: wire.Spawn, app: Application) -> str:
+        """Return why nothing is started by *order*, an empty text if nothing speaks against it."""
+        if order.instance <= self._book.highest:
+            return f"instance {order.instance} has existed, the highest is {self._book.highest}"
+        if not 1 <= order.generation <= LARGEST_GENERATION:
+            return f"{order.generation} is no generation"
+        if self._book.count(order.app) >= MAX_INSTANCES:
+            return f"{order.app} has {MAX_INSTANCES} instances"
+        if order.turns_away is not None and app.overload_response != "503":
+            return f"nobody is to be turned away from {order.app}: its overload-response is {app.overload_response}"
+        if order.turns_away is not None and not 0 <= order.turns_away <= MAX_RETRY_AFTER:
+            return f"{order.turns_away} is no Retry-After"
+        return ""
 
     # ── publish, watch, note ─────────────────────────────────────────────────────────────────────────────────────
 

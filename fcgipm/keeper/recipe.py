@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os.path
 import resource
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fcgipm.linux.rlimits import LIMIT_NUMBERS
@@ -57,7 +58,7 @@ class Recipe:
 def recipe_of(app: Application, loaded: Loaded, *, nofile: tuple[int, int] | None = None) -> Recipe:
     """Return the recipe of *app*; *nofile* is the RLIMIT_NOFILE (soft, hard) that the daemon was started with."""
     identity = loaded.identities[app.name]
-    limits = [Limit("nofile", resource.RLIMIT_NOFILE, *nofile)] if nofile else []
+    limits = _limits(nofile)
     limits += [Limit(name, LIMIT_NUMBERS[name], value, value) for name, value in app.rlimits.items()]
     program, arguments, become = app.command[0], app.command, identity
     directory = app.directory or os.path.dirname(program)
@@ -80,6 +81,34 @@ def recipe_of(app: Application, loaded: Loaded, *, nofile: tuple[int, int] | Non
         limits=tuple(limits),
         no_new_privs=app.no_new_privs,
     )
+
+
+def recipe_of_refuser(loaded: Loaded, seconds: int, *, nofile: tuple[int, int] | None = None) -> Recipe:
+    """Return the recipe of the program that answers 503 with ``Retry-After: seconds``, for whatever application.
+
+    It runs as the manager does, who has no rights either, and without that one's groups.
+    """
+    become = replace(loaded.manager, groups=())
+    return Recipe(
+        program=sys.executable,
+        # -I: nothing is imported but what belongs to this Python; half as long to start as the manager's way.
+        arguments=(sys.executable, "-I", "-m", "fcgipm.turnaway", str(seconds)),
+        environment={"LANG": "C.UTF-8"},
+        become=become,
+        owner=become.uid,
+        directory="/",
+        directory_first=False,
+        chroot=None,
+        umask=0o022,
+        priority=0,
+        oom_score_adjust=0,
+        limits=tuple(_limits(nofile)),
+        no_new_privs=True,
+    )
+
+
+def _limits(nofile: tuple[int, int] | None) -> list[Limit]:
+    return [Limit("nofile", resource.RLIMIT_NOFILE, *nofile)] if nofile else []
 
 
 def wrapper_arguments(wrapper: str, command: tuple[str, ...], identity: Identity) -> tuple[str, ...]:

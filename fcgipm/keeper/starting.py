@@ -16,7 +16,7 @@ from fcgipm.keeper.context import Context
 from fcgipm.keeper.listeners import Listeners
 from fcgipm.keeper.outputs import Outputs
 from fcgipm.keeper.progress import Progress
-from fcgipm.keeper.recipe import Recipe, recipe_of
+from fcgipm.keeper.recipe import Recipe, recipe_of, recipe_of_refuser
 from fcgipm.keeper.sockets import SocketError
 from fcgipm.keeper.spawn import SpawnError
 from fcgipm.linux import pidfd as pidfds
@@ -64,11 +64,14 @@ class Starting:
 
     def fact(self, instance: Instance) -> wire.InstanceFact:
         """Return what a new manager must know of *instance*."""
-        app = self._context.application(instance.app)
+        app = None if instance.turns_away else self._context.application(instance.app)
         return instance.fact(outdated=app is not None and instance.recipe != self._recipe_now(app))
 
-    def spawn(self, app: Application, generation: int, number: int) -> None:
-        """Begin to start an instance; what becomes of it is reported."""
+    def spawn(self, app: Application, generation: int, number: int, *, turns_away: int | None = None) -> None:
+        """Begin to start an instance; what becomes of it is reported.
+
+        With *turns_away* it is no instance of *app* but what answers 503 with a Retry-After of so many seconds.
+        """
         self._book.highest = max(self._book.highest, number)
         try:
             listener = self._listeners.of(app, generation)
@@ -77,7 +80,7 @@ class Starting:
             return
         try:
             self._listeners.take(listener)
-            self._begin(app, generation, number, listener)
+            self._begin(app, generation, number, listener, turns_away)
         except SpawnError as error:
             self._listeners.leave(listener)
             self.failed(app.name, number, error.step, error.error)
@@ -85,8 +88,13 @@ class Starting:
             self._listeners.leave(listener)
             self.failed(app.name, number, "preparing it", str(error))
 
-    def _begin(self, app: Application, generation: int, number: int, listener: Listener) -> None:
-        recipe = self._recipe(app, generation)
+    def _begin(
+        self, app: Application, generation: int, number: int, listener: Listener, turns_away: int | None
+    ) -> None:
+        if turns_away is None:
+            recipe = self._recipe(app, generation)
+        else:
+            recipe = recipe_of_refuser(self._context.loaded, turns_away, nofile=self._context.nofile)
         starting = spawn.begin(recipe, listener.sock.fileno())
         instance = Instance(
             number=number,
@@ -98,6 +106,7 @@ class Starting:
             stdout=starting.stdout_fd,
             stderr=starting.stderr_fd,
             recipe=recipe,
+            turns_away=turns_away is not None,
             starting=starting,
             started_at=time.monotonic_ns(),
         )
@@ -202,7 +211,8 @@ class Starting:
         instance.ready, instance.ready_at = how, time.monotonic_ns()
         report = wire.BecameReady(instance=instance.number, how=how, at=instance.ready_at)
         self._context.reporter.report(report)
-        self._progress.ready(instance.app)
+        if not instance.turns_away:
+            self._progress.ready(instance.app)
 
     # ── ended ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -233,6 +243,6 @@ class Starting:
         now = time.monotonic_ns()
         report = wire.Exited(instance=instance.number, code=end.code, signal=end.signal, dumped=end.dumped, at=now)
         self._context.reporter.report(report)
-        if instance.ready is None:
+        if instance.ready is None and not instance.turns_away:
             how = f"exit status {end.code}" if end.signal is None else f"signal {end.signal}"
             self._progress.failed(instance.app, f"{instance.name} ended before it was ready: {how}")
