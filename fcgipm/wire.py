@@ -74,8 +74,10 @@ class ListenerFact:
     address: str
     """``unix:/public/path`` or ``tcp:HOST:PORT``."""
     bound: str
-    """The name the kernel knows it by: the private path, or the same as *address* for TCP."""
+    """The name that it was bound to: the private path, or the same as *address* for TCP."""
     published: bool
+    inode: int = 0
+    """Of the socket, which tells it from others of the same name; 0 where there is none any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

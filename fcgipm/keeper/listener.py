@@ -68,4 +68,5 @@ class Listener:
             address=self.address,
             bound=self.address if self.names is None else self.names.private,
             published=self.published,
+            inode=self.endpoint.inode,
         )

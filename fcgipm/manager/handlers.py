@@ -160,7 +160,7 @@ async def show_definitions(call: Call) -> web.StreamResponse:
             "daemon": to_json(state.daemon),
             "applications": [to_json(item) for item in state.applications.values() if _named(item.name, names)],
             "externals": [to_json(item) for item in state.externals.values() if _named(item.name, names)],
-            "listeners": [to_json(item) for item in state.listeners.values() if _named(item.app, names)],
+            "listeners": [to_json(item) for item in state.listeners if _named(item.app, names)],
         }
     )
 

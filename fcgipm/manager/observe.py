@@ -15,7 +15,7 @@ _Facts: TypeAlias = Mapping[Endpoint, wire.ListenerFact]
 
 def traffic(state: State) -> dict[str, Traffic]:
     """Return what the kernel says now about the listeners of every application that has one."""
-    facts = {endpoint_named(fact.bound): fact for fact in state.listeners.values()}
+    facts = {endpoint_named(fact.bound): fact for fact in state.listeners}
     try:
         with Diag() as diag:
             queues, busy = diag.queues(facts), diag.busy(facts)

@@ -14,6 +14,7 @@ from fcgipm.core.events import InstanceId, Instant
 from fcgipm.core.view import AppView
 from fcgipm.manager import translate
 from fcgipm.manager.feed import Change, Feed
+from fcgipm.manager.listeners import Listeners
 from fcgipm.manager.logs import Logs
 from fcgipm.manager.reach import Prober
 from fcgipm.manager.record import EventRecord
@@ -22,7 +23,6 @@ from fcgipm.manager.tally import Tally
 EVENTS_KEPT: Final = 1_000
 EVENT_BYTES: Final = 1024 * 1024
 """Bytes kept of all events, whatever their number."""
-_OLD_LISTENERS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,7 @@ class State:
         self.externals: dict[str, External]
         self.dynamic: Dynamic | None
         self.access: dict[str, str]
-        self.listeners: dict[tuple[str, int], wire.ListenerFact]
-        """By application and generation."""
+        self.listeners: Listeners
         self.define(snapshot.definitions, snapshot.listeners)
         self._latest = Instant(0)
         self.engine = Engine(
@@ -80,7 +79,7 @@ class State:
         self.externals = {one.name: one for one in map(external, definitions.externals)}
         self.dynamic = None if definitions.dynamic is None else dynamic(definitions.dynamic)
         self.access = dict(definitions.access)
-        self.listeners = {(fact.app, fact.generation): fact for fact in listeners}
+        self.listeners = Listeners(listeners)
 
     def now(self) -> Instant:
         """Return the present instant, never before one that it returned earlier."""
@@ -100,24 +99,33 @@ class State:
                     self.instances[report.instance] = replace(member, pid=report.pid)
             case wire.Exited() | wire.SpawnFailed():
                 self.instances.pop(report.instance, None)
-            case wire.Published():
-                self._learn_listener(report.listener)
+            case wire.Published() | wire.Opened():
+                self.listeners.learn(report.listener)
             case _:
                 pass
 
-    def _learn_listener(self, fresh: wire.ListenerFact) -> None:
-        older = [fact for fact in self.listeners.values() if fact.app == fresh.app]
-        for fact in older:
-            del self.listeners[fact.app, fact.generation]
-        for fact in older[-_OLD_LISTENERS:]:  # the old generations still serve what has reached them
-            self.listeners[fact.app, fact.generation] = replace(fact, published=False)
-        if fresh.generation:  # 0: the public name was taken away
-            self.listeners[fresh.app, fresh.generation] = fresh
-
     def listener(self, app: str) -> wire.ListenerFact | None:
         """Return the published listener of *app*, or any where none is published, or None."""
-        facts = [fact for fact in self.listeners.values() if fact.app == app]
-        return max(facts, key=lambda fact: (fact.published, fact.generation), default=None)
+        held = self.listeners.public(app)
+        return None if held is None else held.fact
+
+    def address(self, app: str) -> str | None:
+        """Return where visitors reach *app*, as `wire.ListenerFact` has it; None where nothing is public."""
+        held = self.listeners.public(app)
+        return held.fact.address if held is not None and held.fact.published else None
+
+    def open(self, report: wire.Opened) -> Application:
+        """Take the script that was opened as an application that exists; raise `CodecError` where it is none."""
+        definition = application(report.definition)
+        self.applications[definition.name] = definition
+        self.learn(report)
+        return definition
+
+    def close(self, app: str) -> None:
+        """Forget the dynamic application *app* if the engine has."""
+        known = self.applications.get(app)
+        if known is not None and known.is_dynamic and self.engine.prospect(app, self.now()) is None:
+            del self.applications[app]
 
     def view(self, app: str) -> AppView | None:
         """Return *app* as it is now, None where it is not known."""
