@@ -7,7 +7,9 @@ import posixpath
 import stat
 
 from fcgipm.config.access import file_system_of, is_remote
+from fcgipm.config.check_dynamic import check_dynamic
 from fcgipm.config.check_instances import check_instances
+from fcgipm.config.check_limits import check_limits
 from fcgipm.config.check_listeners import check_listeners
 from fcgipm.config.identity import NOBODY, manager_identity, resolve_group, resolve_user, web_identity
 from fcgipm.config.problems import Report, Where
@@ -25,8 +27,10 @@ def check_system(drafts: Drafts, daemon: Daemon, euid: int, report: Report) -> N
             report.problem(draft.at("runtime_dir"), why)
     _check_people(drafts, daemon, euid, report)
     _check_files(drafts, daemon, euid, report)
+    check_limits(drafts, report)
     check_instances(drafts, daemon, euid, report)
     check_listeners(drafts, daemon, euid, report)
+    check_dynamic(drafts, daemon, euid, report)
 
 
 def why_not_runtime_dir(path: str, euid: int) -> str | None:

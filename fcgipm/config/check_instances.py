@@ -10,7 +10,7 @@ from fcgipm.config.access import why_not_enterable, why_not_executable
 from fcgipm.config.drafts import Draft
 from fcgipm.config.identity import Identity, make_identity, manager_identity, own_identity, web_identity
 from fcgipm.config.problems import Report, Where
-from fcgipm.config.quantities import UNLIMITED, duration_text
+from fcgipm.config.quantities import UNLIMITED
 from fcgipm.config.resolve import Drafts
 from fcgipm.config.schema import Daemon
 from fcgipm.linux.rlimits import LIMIT_NUMBERS
@@ -28,18 +28,18 @@ _SUEXEC_LEAST_ID = 100
 def check_instances(drafts: Drafts, daemon: Daemon, euid: int, report: Report) -> None:
     """Report what keeps instances of *drafts*' applications from being started by *euid*'s daemon."""
     for draft in drafts.applications.values():
-        _check_timeouts(draft, report)
         identity = _identity(draft, euid)
         if identity is None:
             continue
         if euid == 0:
             _check_identity(draft, daemon, identity, report)
         else:
-            _check_rights(draft, identity, report)
+            check_rights(draft, identity, report)
         if draft.values["wrapper"] != "off":
             where = (draft if "wrapper" in draft.places else drafts.daemon).at("wrapper")
             if euid == 0:
-                _check_wrapper(draft, where, daemon, identity, report)
+                check_wrapper(draft, where, daemon, report)
+                _warn_of_ids(draft, identity, report)
             else:
                 report.problem(where, f"a wrapper needs root, and fcgipm is started by {identity.user}")
         else:
@@ -74,7 +74,7 @@ def _check_identity(draft: Draft, daemon: Daemon, identity: Identity, report: Re
         report.problem(draft.at("user"), f"{identity.user!r} is the manager's user, as which no application may run")
 
 
-def _check_rights(draft: Draft, own: Identity, report: Report) -> None:
+def check_rights(draft: Draft, own: Identity, report: Report) -> None:
     """Report what only root could do for *own*, an ordinary user."""
     values = draft.values
     wanted = make_identity(values["user"], values["group"], values["groups"])
@@ -96,7 +96,8 @@ def _check_rights(draft: Draft, own: Identity, report: Report) -> None:
             report.problem(where, f"above the hard limit {hard}, which only root can raise")
 
 
-def _check_wrapper(draft: Draft, where: Where, daemon: Daemon, identity: Identity, report: Report) -> None:
+def check_wrapper(draft: Draft, where: Where, daemon: Daemon, report: Report) -> None:
+    """Report what keeps the wrapper, written at *where*, from starting *draft*'s instances."""
     wrapper = draft.values["wrapper"]
     if wrapper == "on":
         report.problem(where, "there is no suexec on this system; install one, or write the path of a wrapper")
@@ -110,17 +111,25 @@ def _check_wrapper(draft: Draft, where: Where, daemon: Daemon, identity: Identit
     for name in ("chroot", "no_new_privs"):
         if draft.values[name]:
             report.problem(draft.at(name), f"cannot be together with the wrapper {wrapper}")
-    if posixpath.basename(wrapper).startswith("suexec"):
-        _warn_of_suexec(draft, identity, report)
+    if _is_suexec(draft):
+        _warn_of_variables(draft, report)
 
 
-def _warn_of_suexec(draft: Draft, identity: Identity, report: Report) -> None:
+def _is_suexec(draft: Draft) -> bool:
+    wrapper: str = draft.values["wrapper"]
+    return posixpath.basename(wrapper).startswith("suexec")
+
+
+def _warn_of_variables(draft: Draft, report: Report) -> None:
     names = [*draft.values["initial_env"], *draft.values["pass_env"]]
     lost = [name for name in names if not name.startswith(_SUEXEC_LETS_THROUGH)]
     if lost:
         text = f"suexec lets few variables through; these get lost: {', '.join(lost)}; set them in a starter script"
         report.warning(draft.at("initial_env" if draft.values["initial_env"] else "pass_env"), text)
-    if min(identity.uid, identity.gid) < _SUEXEC_LEAST_ID:
+
+
+def _warn_of_ids(draft: Draft, identity: Identity, report: Report) -> None:
+    if _is_suexec(draft) and min(identity.uid, identity.gid) < _SUEXEC_LEAST_ID:
         text = f"suexec refuses ids below {_SUEXEC_LEAST_ID}, and this is {identity.uid}:{identity.gid}"
         report.warning(draft.at("user"), text)
 
@@ -157,10 +166,3 @@ def _inside(chroot: str | None, path: str) -> str | None:
     outside = posixpath.join(chroot, path.lstrip("/"))
     root = os.path.realpath(chroot)
     return outside if posixpath.commonpath((root, os.path.realpath(outside))) == root else None
-
-
-def _check_timeouts(draft: Draft, report: Report) -> None:
-    ready, start = draft.values["ready_timeout"], draft.values["start_timeout"]
-    if ready > start and draft.sound("ready_timeout", "start_timeout"):
-        text = f"{duration_text(ready)} is more than start-timeout, {duration_text(start)}"
-        report.problem(draft.at("ready_timeout"), f"{text}; at most that is allowed")

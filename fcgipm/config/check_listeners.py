@@ -14,8 +14,9 @@ from fcgipm.config.identity import group_name, own_identity, resolve_group, reso
 from fcgipm.config.problems import Report, Where
 from fcgipm.config.resolve import Drafts
 from fcgipm.config.schema import Daemon
-from fcgipm.config.socketnames import LARGEST_GENERATION, LONGEST_PATH, private_path
+from fcgipm.config.socketnames import LARGEST_GENERATION, LONGEST_PATH, excess, private_path
 from fcgipm.config.tables import is_usable_name
+from fcgipm.counting import counted
 from fcgipm.linux.paths import may_others_write, open_directory
 
 _OWN_FILES = ("control.sock", "connector.sock", "report.sock", "metrics.sock", "state.json", "fcgipm.pid")
@@ -37,7 +38,7 @@ def check_listeners(drafts: Drafts, daemon: Daemon, euid: int, report: Report) -
             _check_socket(draft, drafts.daemon, daemon, euid, report)
             paths.claim((_real(draft.values["socket"]),), draft.at("socket"), draft.name)
             _refuse_tcp_keys(draft, report)
-        _check_queue_depth(draft, report)
+        check_queue_depth(draft, report)
     for draft in drafts.externals.values():
         _check_external(draft, paths, ports, report)
 
@@ -107,19 +108,17 @@ def _check_port(draft: Draft, euid: int, report: Report) -> None:
 def _refuse_tcp_keys(draft: Draft, report: Report) -> None:
     if "address" in draft.places:
         report.problem(draft.at("address"), "needs port beside it; without one the application has a Unix socket")
-    clients = draft.at("allowed_clients")
-    if draft.values["allowed_clients"] and clients.path.startswith(draft.where.path):
-        report.problem(clients, "needs port beside it; to a Unix socket, its permissions say who")
+    if draft.values["allowed_clients"] and "allowed_clients" not in draft.inherited:
+        report.problem(draft.at("allowed_clients"), "needs port beside it; to a Unix socket, its permissions say who")
 
 
 def _check_socket(draft: Draft, daemon_draft: Draft, daemon: Daemon, euid: int, report: Report) -> None:
     path, where = draft.values["socket"], draft.at("socket")
-    _check_owners(draft, daemon_draft, euid, report)
+    check_owners(draft, daemon_draft, euid, report)
     longest = private_path(daemon.runtime_dir, path, draft.name, LARGEST_GENERATION)
     for name in (path, longest):
-        excess = len(os.fsencode(name)) - LONGEST_PATH
-        if excess > 0:
-            text = f"{name} is {excess} bytes too long for a socket (at most {LONGEST_PATH})"
+        if excess(name) > 0:
+            text = f"{name} is {counted(excess(name), 'byte')} too long for a socket (at most {LONGEST_PATH})"
             report.problem(where, f"{text}; shorten runtime-dir, socket or the application's name")
             break
     directory = posixpath.dirname(path)
@@ -173,9 +172,10 @@ def _why_led_astray(directory: str, status: os.stat_result, users: set[int]) -> 
     return None
 
 
-def _check_owners(draft: Draft, daemon_draft: Draft, euid: int, report: Report) -> None:
+def check_owners(draft: Draft, daemon_draft: Draft, euid: int, report: Report) -> None:
+    """Report what keeps *euid*'s daemon from giving sockets to the owner and group that *draft* names."""
     own = own_identity(euid)
-    if draft.sound("user", "socket_owner"):
+    if draft.values["socket_owner"] is not None and draft.sound("user", "socket_owner"):
         try:
             owner = resolve_user(draft.values["socket_owner"])
         except LookupError as error:
@@ -195,7 +195,8 @@ def _check_owners(draft: Draft, daemon_draft: Draft, euid: int, report: Report) 
                 report.problem(blamed, f"{text}, and fcgipm is started by {own.user}")
 
 
-def _check_queue_depth(draft: Draft, report: Report) -> None:
+def check_queue_depth(draft: Draft, report: Report) -> None:
+    """Warn where the kernel would cut the queue of *draft*'s listener."""
     most = _number_from("/proc/sys/net/core/somaxconn")
     depth = draft.values["listen_queue_depth"]
     if most is not None and depth > most:

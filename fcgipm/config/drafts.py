@@ -29,6 +29,8 @@ class Draft:
     """By field: what was written, later also what defaults were found to be."""
     places: dict[str, Where] = field(default_factory=dict)
     """By field: where it was written; only written ones are here."""
+    inherited: set[str] = field(default_factory=set)
+    """Those of the written fields that were written in [defaults] only."""
     broken: set[str] = field(default_factory=set)
     """Fields whose value could not be read; what depends on them is not checked."""
     parts: list[Draft] = field(default_factory=list)
@@ -81,6 +83,7 @@ class Reader:
         elif name not in draft.values and name not in draft.broken:
             draft.values[name] = self._defaults.values[name]
             draft.places[name] = self._defaults.places[name]
+            draft.inherited.add(name)
 
     def _read_table(self, draft: Draft, table: Table, kind: type) -> None:
         for key, option, item in options(kind):

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fcgipm.config.identity import Identity
-from fcgipm.config.schema import Application
+from fcgipm.config.schema import Application, InstanceOptions
 from fcgipm.config.trust import read_for
 from fcgipm.config.values import variable_name
 
 LARGEST_FILE = 1024 * 1024
 
 
-def environment_of(app: Application, environ: Mapping[str, str], identity: Identity) -> dict[str, str]:
-    """Return the environment of *app*'s instances, which run as *identity*; *environ* is the daemon's, for pass-env.
+def environment_of(table: InstanceOptions, environ: Mapping[str, str], identity: Identity) -> dict[str, str]:
+    """Return the environment of *table*'s instances, which run as *identity*; *environ* is the daemon's, for pass-env.
 
     Raises `OSError` or `ValueError` where env-file cannot be read.
     """
-    environment = {name: environ.get(name, "") for name in app.pass_env}
-    if app.env_file is not None:
-        environment |= read_env_file(app.env_file, identity)
-    environment |= app.initial_env
-    if app.port is not None and app.allowed_clients:
-        environment.setdefault("FCGI_WEB_SERVER_ADDRS", ",".join(app.allowed_clients))
+    environment = {name: environ.get(name, "") for name in table.pass_env}
+    if table.env_file is not None:
+        environment |= read_env_file(table.env_file, identity)
+    environment |= table.initial_env
+    if isinstance(table, Application) and table.port is not None and table.allowed_clients:
+        environment.setdefault("FCGI_WEB_SERVER_ADDRS", ",".join(table.allowed_clients))
     return environment
 
 

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fcgipm.config.schema import Application, Daemon
+from fcgipm.config.schema import Application, Daemon, Dynamic, Root
 
 DYNAMIC_UIDS = range(61184, 65520)
 """Where systemd's DynamicUser finds its uids; no account has one of them."""
@@ -110,6 +110,45 @@ def identity_of(app: Application, daemon: Daemon, euid: int) -> Identity:
     if euid != 0:
         return own_identity(euid)
     return make_identity(app.user or daemon.web_user, app.group, app.groups)
+
+
+def script_identity(
+    dynamic: Dynamic, root: Root, daemon: Daemon, euid: int, owner: tuple[int, int] | None = None
+) -> Identity:
+    """Return as whom a script of *root* runs; raise `LookupError` with a text where that cannot be.
+
+    With a wrapper, and no user written for the root, it is *owner*: uid and gid of the script's file.  Who it is may
+    still be somebody as whom nothing runs: `why_not_run_as` knows.
+    """
+    if euid != 0:
+        return own_identity(euid)
+    if is_owners(dynamic, root):
+        if owner is None:
+            raise LookupError(f"scripts of {root.name} run as their owners")
+        return make_identity(user_name(owner[0]), root.group or f"#{owner[1]}", None)
+    if root.user is not None:
+        return make_identity(root.user, root.group, None)
+    return make_identity(dynamic.user or daemon.web_user, root.group or dynamic.group, dynamic.groups)
+
+
+def is_owners(dynamic: Dynamic, root: Root) -> bool:
+    """Whether each script of *root* runs as the owner of its file."""
+    return dynamic.wrapper not in {None, "off"} and root.user is None
+
+
+def why_not_run_as(identity: Identity, manager: Identity, euid: int, *, allow_root: bool) -> str | None:
+    """Return why *euid*'s daemon starts nothing as *identity*, or None if it may; *manager* is who the manager is."""
+    if euid != 0:
+        return None
+    if identity.uid == manager.uid:
+        return f"{identity.user!r} is the manager's user, as which no application may run"
+    if allow_root:
+        return None
+    if identity.uid == 0:
+        return "it would run as root, which needs allow-root = true"
+    if identity.gid == 0 or 0 in identity.groups:
+        return "it would have root's group, which needs allow-root = true"
+    return None
 
 
 def web_identity(daemon: Daemon) -> Identity:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from fcgipm.config import resolve
 from fcgipm.config.check import check_system
+from fcgipm.config.concurrency import concurrency_of
 from fcgipm.config.drafts import Draft, Reader
 from fcgipm.config.environment import environment_of
-from fcgipm.config.identity import identity_of, manager_identity, web_identity
+from fcgipm.config.identity import Identity, identity_of, manager_identity, web_identity
 from fcgipm.config.loaded import Loaded
 from fcgipm.config.once import Once
 from fcgipm.config.option import options
 from fcgipm.config.problems import ConfigError, Problem, Report, Where
-from fcgipm.config.schema import Application, Change, Config, Daemon, Dynamic, External, Root
+from fcgipm.config.schema import Application, Change, Config, Daemon, Dynamic, External, InstanceOptions, Root
 from fcgipm.config.sources import Source, read_sources
 from fcgipm.config.tables import gather
 
@@ -63,7 +64,9 @@ def load(
         dynamic=None if drafts.dynamic is None else _built(Dynamic, drafts.dynamic, once),
     )
     environments = _environments(config, drafts, environ, euid, report)
+    dynamic_environment = _dynamic_environment(config, drafts, environ, euid, report)
     report.refuse(files)
+    config = _with_concurrency(config, environments)
     if euid == 0:
         _warn_of_secrets(sources, drafts, report)
     return Loaded(
@@ -72,6 +75,7 @@ def load(
         config=config,
         identities={name: once(identity_of(app, daemon, euid)) for name, app in config.applications.items()},
         environments={name: once(environment) for name, environment in environments.items()},
+        dynamic_environment=dynamic_environment,
         manager=manager_identity(daemon, euid),
         web=web_identity(daemon),
         warnings=tuple(report.warnings),
@@ -103,9 +107,7 @@ def _keep_running(draft: Draft, running: Daemon | None) -> tuple[str, ...]:
 
 
 def _warn_of_secrets(sources: Sequence[Source], drafts: resolve.Drafts, report: Report) -> None:
-    written = {
-        draft.places["initial_env"].file for draft in drafts.applications.values() if draft.values["initial_env"]
-    }
+    written = {draft.places["initial_env"].file for draft in drafts.of_instances() if draft.values["initial_env"]}
     for source in sources:
         if source.readable_by_all and source.file in written:
             text = "has initial-env and can be read by everybody; chmod o-r it if there are secrets in it"
@@ -117,13 +119,47 @@ def _environments(
 ) -> dict[str, dict[str, str]]:
     environments = {}
     for name, app in config.applications.items():
-        where: Where = drafts.applications[name].at("env_file")
         try:
-            environments[name] = environment_of(app, environ, identity_of(app, config.daemon, euid))
+            identity = identity_of(app, config.daemon, euid)
         except LookupError:
             continue  # as whom it runs is a problem that has been told
-        except OSError as error:
-            report.problem(where, f"{app.env_file}: {error.strerror}")
-        except ValueError as error:
-            report.problem(where, f"{app.env_file}: {error}")
+        environments[name] = _environment(app, drafts.applications[name], identity, environ, report)
     return environments
+
+
+def _dynamic_environment(
+    config: Config, drafts: resolve.Drafts, environ: Mapping[str, str], euid: int, report: Report
+) -> dict[str, str]:
+    """Return the environment of every script; for its env-file [dynamic] is an application like another."""
+    table, draft = config.dynamic, drafts.dynamic
+    if table is None or draft is None:
+        return {}
+    names: dict[str, Any] = {name: getattr(table, name) for name in ("user", "group", "groups")}
+    try:
+        identity = identity_of(Application(name="dynamic", command=("/",), **names), config.daemon, euid)
+    except LookupError:
+        return {}
+    return _environment(table, draft, identity, environ, report)
+
+
+def _environment(
+    table: InstanceOptions, draft: Draft, identity: Identity, environ: Mapping[str, str], report: Report
+) -> dict[str, str]:
+    try:
+        return environment_of(table, environ, identity)
+    except OSError as error:
+        report.problem(draft.at("env_file"), f"{table.env_file}: {error.strerror}")
+    except ValueError as error:
+        report.problem(draft.at("env_file"), f"{table.env_file}: {error}")
+    return {}
+
+
+def _with_concurrency(config: Config, environments: Mapping[str, Mapping[str, str]]) -> Config:
+    """Return *config* with the concurrency of each application; that of a script follows from its name."""
+    applications = {
+        name: app
+        if app.concurrency is not None
+        else replace(app, concurrency=concurrency_of(app.command[0], environments[name], app.wrapper))
+        for name, app in config.applications.items()
+    }
+    return replace(config, applications=applications)

@@ -23,6 +23,8 @@ class Loaded:
     """As whom each application runs."""
     environments: Mapping[str, Mapping[str, str]]
     """The whole environment of an instance of each application."""
+    dynamic_environment: Mapping[str, str]
+    """The same for every dynamic application."""
     manager: Identity
     web: Identity
     warnings: tuple[str, ...]

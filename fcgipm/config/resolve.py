@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fcgipm.config.drafts import Draft
-from fcgipm.config.identity import group_name, identity_of, make_identity, own_identity, resolve_group, resolve_user
+from fcgipm.config.identity import (
+    Identity,
+    group_name,
+    identity_of,
+    make_identity,
+    own_identity,
+    resolve_group,
+    resolve_user,
+)
 from fcgipm.config.problems import Report
 from fcgipm.config.schema import Application, Daemon
 
@@ -31,6 +39,10 @@ class Drafts:
     applications: dict[str, Draft]
     externals: dict[str, Draft]
     dynamic: Draft | None = None
+
+    def of_instances(self) -> list[Draft]:
+        """Return the tables that describe instances."""
+        return [*self.applications.values(), *([] if self.dynamic is None else [self.dynamic])]
 
 
 def fill_daemon(draft: Draft, environ: Mapping[str, str], euid: int, *, foreground: bool) -> None:
@@ -74,26 +86,38 @@ def _fill_application(draft: Draft, daemon: Daemon) -> None:
     if values["port"] is None and "port" not in draft.broken:
         values["socket"] = posixpath.join(daemon.runtime_dir, values["socket"] or f"{draft.name}.sock")
     _fill_range(draft)
+    if "idle_stop" in draft.inherited and (values["processes"] is not None or values["min_processes"]):
+        values["idle_stop"] = None  # [defaults] gives it to those who can use it
     if values["command"]:
         draft.fill("directory", posixpath.dirname(values["command"][0]))
     values["wrapper"] = _found_wrapper(values["wrapper"] or daemon.wrapper)
-    if "start_timeout" in draft.places and "ready_timeout" not in draft.places:
-        values["ready_timeout"] = min(values["ready_timeout"], values["start_timeout"])
+    _bound_default(draft, "ready_timeout", "start_timeout")
 
 
 def _fill_dynamic(draft: Draft, daemon: Daemon, euid: int) -> None:
     values = draft.values
     values["wrapper"] = _found_wrapper(values["wrapper"] or daemon.wrapper)
-    if values["wrapper"] == "off":  # else each script runs as the user of its root, or as its own
-        draft.fill("user", daemon.web_user if euid == 0 else own_identity(euid).user)
+    _bound_default(draft, "ready_timeout", "start_timeout")
+    for name in ("max_class_processes", "min_processes", "process_slack"):
+        _bound_default(draft, name, "max_processes")
+    if euid != 0:
+        _fill_own(draft, own_identity(euid))
+    elif values["wrapper"] == "off":  # else a script runs as the user of its root, or as its owner
+        draft.fill("user", daemon.web_user)
     draft.fill("socket_group", daemon.web_group)
     for root in draft.parts:
         root.values["name"] = root.name = root.values["name"] or posixpath.basename(root.values["path"])
         root.values["uri"] = root.values["uri"] or f"/{root.name}/"
 
 
+def _bound_default(draft: Draft, name: str, greatest: str) -> None:
+    """Make the default of *name* no more than what was written as the *greatest*."""
+    if greatest in draft.places and name not in draft.places:
+        draft.values[name] = min(draft.values[name], draft.values[greatest])
+
+
 def _fill_range(draft: Draft) -> None:
-    """Leave either `processes` or both of the others; the greater number that was written bounds a default."""
+    """Leave either `processes` or both of the others."""
     values = draft.values
     if draft.places.keys().isdisjoint({"min_processes", "max_processes"}):
         return
@@ -101,7 +125,7 @@ def _fill_range(draft: Draft) -> None:
     if values["max_processes"] is None:
         values["max_processes"] = max(1, values["min_processes"] or 0)
     if values["min_processes"] is None:
-        values["min_processes"] = min(1, values["max_processes"])
+        values["min_processes"] = 1
 
 
 def _fill_identity(draft: Draft, daemon_draft: Draft, daemon: Daemon, euid: int, report: Report) -> None:
@@ -118,11 +142,15 @@ def _fill_identity(draft: Draft, daemon_draft: Draft, daemon: Daemon, euid: int,
             report.problem(daemon_draft.at("web_user") if from_daemon else draft.at(blamed), str(error))
         draft.broken |= {"user", "group", "groups"}
         return
+    _fill_own(draft, identity)
+    draft.fill("socket_owner", identity.user)
+    draft.fill("socket_group", daemon.web_group)
+
+
+def _fill_own(draft: Draft, identity: Identity) -> None:
     draft.fill("user", identity.user)
     draft.fill("group", identity.group)
     draft.fill("groups", tuple(group_name(gid) for gid in identity.groups))
-    draft.fill("socket_owner", identity.user)
-    draft.fill("socket_group", daemon.web_group)
 
 
 def _is_unknown(groups: str | tuple[str, ...] | None) -> bool:

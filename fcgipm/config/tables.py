@@ -28,6 +28,22 @@ _TABLES = {"fcgipm": Daemon, "defaults": Application, "dynamic": Dynamic}
 _NAMED = {"app": Application, "external": External}
 _TITLES = {Daemon: "[fcgipm]", Application: "[app.NAME]", Dynamic: "[dynamic]", External: "[external.NAME]"}
 
+_ONE_SOCKET = "each script has a Unix socket of its own, below runtime-dir"
+_NOT_DYNAMIC = {
+    "address": _ONE_SOCKET,
+    "allowed-clients": _ONE_SOCKET,
+    "autostart": "a script is started when somebody comes",
+    "command": "a script is its own program; roots say where scripts lie",
+    "directory": "a script is started in its own directory",
+    "idle-stop": "single-threshold says when the last instance of a script goes",
+    "on-failure": "a script that nobody declared does not end the daemon",
+    "port": _ONE_SOCKET,
+    "processes": "max-class-processes says how many instances a script may have, max-processes how many all together",
+    "socket": _ONE_SOCKET,
+    "uri": "each of the roots has its own",
+}
+"""What [app.NAME] has and [dynamic] has not, and why."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -220,6 +236,12 @@ def _unknown(spelling: str, kind: type, known: Iterable[str]) -> str:
     plain = squashed(spelling)
     if plain in {squashed(key) for key in LATER_KEYS}:
         return NOT_YET
+    if kind is Dynamic:
+        why = next((why for key, why in _NOT_DYNAMIC.items() if squashed(key) == plain), None)
+        if why is not None:
+            return f"cannot be given here: {why}"
+        if plain in keys_of(Root):
+            return "unknown key here; it belongs into one of the roots: roots = [{ path = … }]"
     for other, title in _TITLES.items():
         if other is not kind and plain in keys_of(other):
             return f"unknown key here; it belongs into {title}"

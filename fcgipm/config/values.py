@@ -217,7 +217,7 @@ def _uris(option: Option, value: Any) -> tuple[str, ...]:
 def _prefix(option: Option, value: Any) -> str:
     if not isinstance(value, str) or not _PREFIX.fullmatch(value):
         raise refusal(value, f"a {option.kind.value}")
-    return value
+    return value if value.endswith("/") else f"{value}/"
 
 
 def _pattern(option: Option, value: Any) -> str:
