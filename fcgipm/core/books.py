@@ -249,8 +249,6 @@ class Books:
             for due in (instance.deadline(), self.heals_at(instance)):
                 if due is not None:
                     yield due
-        if self.is_observed and self.demand.look_at is not None:
-            yield self.demand.look_at
         for _, slot in self.startable():
             yield self.start_at(slot)
         for one in self.late.values():

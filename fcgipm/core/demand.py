@@ -36,6 +36,8 @@ class Demand:
     """When there was anything to be seen last."""
     look_at: Instant | None = None
     """When the next look is due; None while it rests, or nothing depends on what would be seen."""
+    judge_at: Instant | None = None
+    """When a look is due because something is to be decided then, even if nothing has changed."""
     load: Load | None = None
     """Its connection time, since its first start."""
     requests: int = 0
@@ -70,9 +72,20 @@ class Demand:
         if self.load is not None:
             self.load = self.load.plus(sample.connection_time).at(now, settings)  # it came before *now*
 
+    def judge_by(self, at: Instant) -> None:
+        """Have something decided, after a look, at *at* at the latest."""
+        self.judge_at = at if self.judge_at is None else min(at, self.judge_at)
+
+    @property
+    def due(self) -> Instant | None:
+        """When a look is due, whatever for."""
+        if self.look_at is None or self.judge_at is None:
+            return self.judge_at if self.look_at is None else self.look_at
+        return min(self.look_at, self.judge_at)
+
     def unseen(self, now: Instant) -> None:
         """It could not be looked at: that is tried again."""
-        self.look_at = on_grid(Instant(now + BUSY))
+        self.look_at = self.judge_at = on_grid(Instant(now + BUSY))
 
     def wants(self, now: Instant) -> bool:
         """Return whether somebody waits for an instance."""

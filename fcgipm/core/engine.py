@@ -90,6 +90,9 @@ class Engine:
         concerned = self._concerned(event, now)
         if not (self.shutting_down and isinstance(event, _WISHES)):
             self._take(event, now, out)
+        if isinstance(event, ev.Observed):
+            moved = self._observe(event, now)
+            concerned = None if concerned is None else [*{one.name: one for one in (*concerned, *moved)}.values()]
         if self._end_if_hopeless(now, out) or concerned is None:
             concerned = list(self._books.values())
         for books in concerned:
@@ -105,7 +108,7 @@ class Engine:
 
     def deadline(self) -> Instant | None:
         """Return when `step` must be called at the latest; None: not before something happens."""
-        due = (books.due for books in self._books.values() if books.due is not None)
+        due = [at for books in self._books.values() for at in (books.due, books.demand.due) if at is not None]
         runs = (world.due for world in self._worlds() if world.due is not None)
         return min((*due, *runs), default=None)
 
@@ -157,13 +160,11 @@ class Engine:
             return None
         name = getattr(event, "app", None)
         instance = getattr(event, "instance", None)
-        seen: Collection[str] = event.samples if isinstance(event, ev.Observed) else ()
         return [
             books
             for books in self._books.values()
             if books.name == name or books.has(instance) or (books.due is not None and books.due <= now)
-            or books.name in seen
-        ]  # fmt: skip
+        ]
 
     def _take(self, event: Event, now: Instant, out: list[Command]) -> None:
         if not self._caught_up:
@@ -171,14 +172,12 @@ class Engine:
             if not isinstance(event, ev.ShutdownRequested):
                 self._catch_up(now, out)
         match event:
-            case ev.Tick():
+            case ev.Tick() | ev.Observed():
                 pass
             case ev.ShutdownRequested():
                 self._end(event.status, "asked to end", now, out)
             case ev.ConfigurationApplied():
                 self._apply(event, now, out)
-            case ev.Observed():
-                self._observe(event, now)
             case ev.Opened():
                 self._open(event, now, out)
             case ev.Spawned() | ev.SpawnFailed() | ev.BecameReady() | ev.Exited() | ev.Removed() | ev.RemovalRefused():
@@ -236,15 +235,21 @@ class Engine:
                 out.append(books.message(Severity.INFO, Topic.APP_ADDED, "added by the configuration"))
         self._books = {name: self._books[name] for name in _in_order(event.applications, self._books)}
 
-    def _observe(self, event: ev.Observed, now: Instant) -> None:
+    def _observe(self, event: ev.Observed, now: Instant) -> list[Books]:
+        """Take in all looks, and have the runs made that are due; return the applications that this concerns."""
+        moved = []
         for name, sample in event.samples.items():
-            if (books := self._books.get(name)) is not None:
-                scaling.observed(books, sample, now)
+            books = self._books.get(name)
+            if books is not None and scaling.observed(books, sample, now):
+                moved.append(books)
         for books in self._books.values():
             if books.name not in event.samples and _look_is_due(books, now):
                 books.demand.unseen(now)
         for world in self._worlds():
-            world.run(now)
+            if world.due is not None and world.due <= now:
+                world.run(now)
+                moved += world.members.values()
+        return moved
 
     def _open(self, event: ev.Opened, now: Instant, out: list[Command]) -> None:
         """Take up a dynamic application; the one that has not been used for longest makes room where that is needed."""
@@ -325,7 +330,7 @@ def _take_of_app(
 
 
 def _look_is_due(books: Books, now: Instant) -> bool:
-    return books.is_observed and books.demand.look_at is not None and books.demand.look_at <= now
+    return books.demand.due is not None and books.demand.due <= now
 
 
 def _in_order(wanted: Mapping[str, object], present: Mapping[str, object]) -> list[str]:

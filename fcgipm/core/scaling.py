@@ -11,7 +11,7 @@ from typing import Final
 from fcgipm.core import recycling, wording
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Severity, Topic, Watch
-from fcgipm.core.demand import BUSY, PRESSED
+from fcgipm.core.demand import PRESSED
 from fcgipm.core.events import Instant, Refusal, Sample
 from fcgipm.core.instance import Instance
 from fcgipm.core.note import Trouble
@@ -50,7 +50,7 @@ def start_what_is_wanted(books: Books, now: Instant, out: list[Command]) -> None
     reason, again_at = _forbidden(books, now)
     if reason:
         if again_at is not None:
-            books.demand.look_by(again_at)
+            books.demand.judge_by(again_at)
         text = f"{rule}: no, {_REASONS[reason]}"
         books.chronicle.enter(now, "deny", rule, text, limited_by=reason, **_seen(books, now))
         _deny(books, reason, again_at, now, out)
@@ -73,7 +73,7 @@ def _rule(books: Books, now: Instant) -> str | None:
     if demand.seen_at != now:
         return None
     if books.last_ready_at is not None and now < books.last_ready_at + PRESSED:
-        demand.look_by(Instant(books.last_ready_at + PRESSED))  # it has hardly had the time to take one from the queue
+        demand.judge_by(Instant(books.last_ready_at + PRESSED))  # it has hardly had the time to take one from the queue
         return None
     settings = books.world.terms.settings
     due = classic.start_due(
@@ -82,15 +82,9 @@ def _rule(books: Books, now: Instant) -> str | None:
     if due is None:
         return None
     if due > now:
-        demand.look_by(due)
+        demand.judge_by(due)
         return None
     return classic.why_start(crowd, ready=books.ready)
-
-
-def observed(books: Books, sample: Sample, now: Instant) -> None:
-    """Take in a look at the application."""
-    books.demand.saw(sample, books.world.terms.settings, now)
-    recycling.weigh(books, sample)
 
 
 def _forbidden(books: Books, now: Instant) -> tuple[str, Instant | None]:
@@ -152,7 +146,7 @@ def stop_if_idle(books: Books, now: Instant) -> None:
     times = (books.demand.stirred_at, books.last_ready_at, books.last_start)
     due = Instant(max((at for at in times if at is not None), default=now) + idle_stop)
     if due > now:
-        books.demand.look_by(due)
+        books.demand.judge_by(due)
     elif books.demand.seen_at == now and not books.demand.wants(now):
         books.attempt = Attempt(rule="idle-stop", left=books.ready)
         idle = wording.seconds(idle_stop)
@@ -228,13 +222,42 @@ def give_up_slot(books: Books, instance: Instance) -> None:
 # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def observed(books: Books, sample: Sample, now: Instant) -> bool:
+    """Take in a look at the application; return whether anything can follow from it.
+
+    Under pressure most looks find what the one before has found: they cost next to nothing.
+    """
+    demand = books.demand
+    before, updates = demand.sample, demand.load.updates if demand.load is not None else 0
+    demand.saw(sample, books.world.terms.settings, now)
+    if sample.requests or sample.memory:
+        recycling.weigh(books, sample)
+    if (
+        before is None
+        or (sample.queued, sample.abandoned, sample.limit, sample.busy, sample.oldest_since)
+        != (before.queued, before.abandoned, before.limit, before.busy, before.oldest_since)
+        or (demand.judge_at is not None and demand.judge_at <= now)
+        or (demand.load is not None and demand.load.updates != updates)
+        or books.definition.max_requests is not None
+        or sample.memory
+    ):
+        demand.judge_at = None
+        return True
+    demand.plan(now, pressed=_is_pressed(books, now))
+    return demand.look_at is None
+
+
 def attend(books: Books, now: Instant, out: list[Command]) -> None:
     """Say when the next look is due after one now, or let the application rest."""
     demand = books.demand
     if not books.is_observed:
-        demand.look_at = None
+        demand.look_at = demand.judge_at = None
     elif demand.seen_at == now:
-        demand.plan(now, pressed=demand.wants(now) and not books.denied)
-        resting = demand.look_at is None or demand.look_at > now + 2 * BUSY
-        if resting and (books.instances or books.refuser is not None):
+        demand.plan(now, pressed=_is_pressed(books, now))
+        if demand.look_at is None and (books.instances or books.refuser is not None):
             out.append(Watch(app=books.name, why="it is at rest"))
+
+
+def _is_pressed(books: Books, now: Instant) -> bool:
+    """Return whether somebody waits whom a decision can help."""
+    return not books.denied and books.demand.wants(now)

@@ -28,8 +28,11 @@ def turn_away(books: Books, now: Instant, out: list[Command]) -> None:
     why = _why(books)
     refuser = books.refuser
     if refuser is None:
-        if why and books.demand.wants(now) and now >= books.refuser_after:
-            _start(books, why, now, out)
+        if why and books.demand.wants(now):
+            if now >= books.refuser_after:
+                _start(books, why, now, out)
+            else:
+                books.demand.judge_by(books.refuser_after)
     elif refuser.is_staying and (not why or refuser.generation != books.generation or _rests(books)):
         cut_at = Instant(now + books.definition.stop_timeout)
         refuser.retire("nobody has to be turned away any more", first_try=now, cut_at=cut_at)
