@@ -208,6 +208,11 @@ class Rig:
         """Return the public path of an application's socket."""
         return self.runtime / f"{name}.sock"
 
+    def bound(self) -> list[str]:
+        """Return the private names of the applications' sockets in the runtime directory."""
+        own = {"connector.1", "control.1", "metrics.1", "report.1"}
+        return sorted(set(os.listdir(self.runtime / "private")) - own)
+
     def switches(self) -> int:
         """Return how often the keeper has gone to sleep so far."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
