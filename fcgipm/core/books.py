@@ -13,7 +13,7 @@ from fcgipm.config.schema import MILLISECOND, Application, Duration
 from fcgipm.core.backoff import Backoff
 from fcgipm.core.chronicle import Chronicle
 from fcgipm.core.commands import Severity, Tell, Topic
-from fcgipm.core.demand import Demand
+from fcgipm.core.demand import Demand, Denial
 from fcgipm.core.events import InstanceId, Instant
 from fcgipm.core.instance import Instance
 from fcgipm.core.lifecycle import InstanceState
@@ -66,7 +66,7 @@ class Books:
         self.late: dict[int, LateComer] = {}
         """Visitors in the queue of an old listener, by its generation."""
         self.instances: dict[InstanceId, Instance] = {}
-        self.demand = Demand(load=memory.load, look_at=now)
+        self.demand = Demand(load=memory.load)
         self.chronicle = Chronicle()
         self.attempt: Attempt | None = None
         self.swap: Swap | None = None
@@ -75,8 +75,7 @@ class Books:
         self.refuser: Instance | None = None
         """What answers 503 on the application's listener; not among its instances."""
         self.refuser_after = Instant(0)
-        self.denied = ""
-        """Why the start that the demand wants is not made."""
+        self.denial = Denial("", now)
         self.hold_until = Instant(0)
         """When restart-delay has passed since the start of one that ended unasked and was not replaced."""
         self.last_ready_at: Instant | None = None
@@ -88,6 +87,8 @@ class Books:
         self.level = max(definition.least, sum(one.is_staying for one in self.instances.values()))
         """How many instances the demand has led to."""
         self.slots = self._slots_of_the_living(now)
+        if self.is_observed:
+            self.demand.look_by(now)
         self.due = min(self.deadlines(), default=None)
         """The earliest of its deadlines, as of the last reconciliation."""
 
@@ -115,6 +116,11 @@ class Books:
             return False
         wears = self.definition.max_requests is not None or self.definition.max_memory is not None
         return self.follows_demand or self.definition.overload_response != "none" or (wears and bool(self.instances))
+
+    @property
+    def denied(self) -> str:
+        """Why the start that the demand wants is not made: a word; empty where none is wanted or it is made."""
+        return self.denial.reason
 
     @property
     def concurrency(self) -> int:

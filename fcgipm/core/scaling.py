@@ -11,7 +11,7 @@ from typing import Final
 from fcgipm.core import recycling, wording
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Severity, Topic, Watch
-from fcgipm.core.demand import PRESSED
+from fcgipm.core.demand import BUSY, PRESSED, REST_AFTER, Denial
 from fcgipm.core.events import Instant, Refusal, Sample
 from fcgipm.core.instance import Instance
 from fcgipm.core.note import Trouble
@@ -33,6 +33,13 @@ _REASONS: Final = {
 _PASSING: Final = frozenset({"restart-delay", "init-start-delay", "generation"})
 """Those that pass by themselves, and soon: who asks may wait for it."""
 
+REMOVALS: Final = {
+    "kill-run": "the load needs fewer instances",
+    "slack-run": "room is made for others, and its load needs fewer instances",
+    "idle-stop": "nobody came for idle-stop",
+}
+"""What is told of an instance that is taken, by the rule."""
+
 
 # ── one more ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -40,22 +47,21 @@ _PASSING: Final = frozenset({"restart-delay", "init-start-delay", "generation"})
 def start_what_is_wanted(books: Books, now: Instant, out: list[Command]) -> None:
     """Start one more instance where the demand says so and nothing forbids it."""
     if not books.follows_demand or books.trouble is Trouble.FAILED or books.generation == 0:
-        books.denied = ""
+        books.denial = Denial("", now)
         return
     rule = _rule(books, now)
     if rule is None:
-        if books.demand.seen_at == now:
-            books.denied = ""
+        if books.demand.seen_at == now and now - books.denial.at >= REST_AFTER:
+            books.denial = Denial("", now)
         return
     reason, again_at = _forbidden(books, now)
     if reason:
-        if again_at is not None:
-            books.demand.judge_by(again_at)
+        books.demand.judge_by(Instant(now + BUSY) if again_at is None else again_at)
         text = f"{rule}: no, {_REASONS[reason]}"
         books.chronicle.enter(now, "deny", rule, text, limited_by=reason, **_seen(books, now))
         _deny(books, reason, again_at, now, out)
         return
-    books.denied = ""
+    books.denial = Denial("", now)
     books.level += 1
     books.slots.append(Slot(not_before=now, why=rule))
     books.chronicle.enter(now, "start", rule, f"{rule}: one more, {books.level} in all", **_seen(books, now))
@@ -68,7 +74,7 @@ def _rule(books: Books, now: Instant) -> str | None:
         if demand.came_at is not None or demand.is_asked(now) or (demand.seen_at == now and crowd.waiting):
             return "somebody-came"
         if crowd.waiting and demand.seen_at != now:
-            demand.look_by(now)
+            demand.judge_by(now)
         return None
     if demand.seen_at != now:
         return None
@@ -111,9 +117,9 @@ def _deny(books: Books, reason: str, again_at: Instant | None, now: Instant, out
     """Note, and say once, that no instance is started; who asked is told by the application's prospect."""
     if reason not in _PASSING:
         books.demand.answered()
-    if books.denied == reason:
+    before, books.denial = books.denied, Denial(reason, now)
+    if before == reason:
         return
-    books.denied = reason
     severity = Severity.DEBUG if reason in _PASSING else Severity.WARNING
     waiting = max(books.demand.crowd.waiting, 1)
     later = "" if again_at is None else f"; next try in {wording.seconds(again_at - now)}"
@@ -176,14 +182,7 @@ def try_removal(books: Books, now: Instant) -> None:
         return
     victim = max(candidates, key=lambda one: one.id)
     attempt.victim = victim.id
-    victim.retire(_WHY[attempt.rule], first_try=now, cut_at=None)
-
-
-_WHY: Final = {
-    "kill-run": "the load needs fewer instances",
-    "slack-run": "room is made for others, and its load needs fewer instances",
-    "idle-stop": "nobody came for idle-stop",
-}
+    victim.retire(REMOVALS[attempt.rule], first_try=now, cut_at=None)
 
 
 def spared(books: Books, instance: Instance, why: Refusal, out: list[Command]) -> bool:
