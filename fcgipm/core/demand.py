@@ -20,6 +20,18 @@ BUSY: Final[Duration] = 1 * SECOND
 REST_AFTER: Final[Duration] = 10 * SECOND
 
 
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """Why a start that the demand wants is not made, and when that was found last.
+
+    It is kept for a while after nobody has wanted one: who asks again for the same is no news.
+    """
+
+    reason: str
+    """A word for the counter; empty: it is made, or none is wanted."""
+    at: Instant
+
+
 @dataclass(slots=True, kw_only=True)
 class Demand:
     """What is known of those who want something of one application."""

@@ -86,7 +86,7 @@ def _count_end(
         books.slots.remove(slot)
         books.level -= 1
         books.hold_until = max(books.hold_until, slot.not_before)
-        books.demand.look_by(now)
+        books.demand.judge_by(now)
     elif books.start_at(slot) > now:
         why = "backoff" if books.backoff.in_force else "restart-delay"
         out.append(books.message(Severity.DEBUG, Topic.START_DENIED, f"the next start waits: {why}", reason=why))

@@ -15,6 +15,7 @@ from fcgipm.core import events as ev
 from fcgipm.core import scaling, turning_away
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Severity, Shutdown, Tell, Topic
+from fcgipm.core.demand import PRESSED, on_grid
 from fcgipm.core.events import Event, InstanceId, Instant
 from fcgipm.core.explaining import explanation
 from fcgipm.core.note import Memory, Mode, read
@@ -90,6 +91,7 @@ class Engine:
         concerned = self._concerned(event, now)
         if not (self.shutting_down and isinstance(event, _WISHES)):
             self._take(event, now, out)
+            _have_judged(concerned, event, now)
         if isinstance(event, ev.Observed):
             moved = self._observe(event, now)
             concerned = None if concerned is None else [*{one.name: one for one in (*concerned, *moved)}.values()]
@@ -327,6 +329,15 @@ def _take_of_app(
             app.restart(books, now, out)
         case ev.ScaleRequested():
             app.rescale(books, event.processes, out)
+
+
+def _have_judged(concerned: list[Books] | None, event: Event, now: Instant) -> None:
+    """Have those who are known to wait looked at anew where something else than time has happened."""
+    if isinstance(event, ev.Tick | ev.Observed):
+        return
+    for books in concerned or ():
+        if books.demand.crowd.waiting and books.is_observed:
+            books.demand.judge_by(on_grid(Instant(now + PRESSED)))
 
 
 def _look_is_due(books: Books, now: Instant) -> bool:

@@ -68,6 +68,8 @@ def _stopped(before: AppView, now: AppView) -> Outcome:
 def _started(now: AppView) -> Outcome:
     if now.state is AppState.RUNNING:
         return Outcome(state=Verdict.DONE, text=f"{now.name}: running, {now.ready} of {_instances(now.wanted)} ready")
+    if now.state is AppState.IDLE:
+        return Outcome(state=Verdict.DONE, text=f"{now.name}: idle; the first visitor gets an instance")
     return Outcome(state=Verdict.PENDING, text=f"{now.name}: {now.reason or now.state.value}")
 
 

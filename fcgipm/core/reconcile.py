@@ -221,4 +221,5 @@ def _is_done(books: Books, errand: Errand) -> bool:
         return False
     if errand.topic is not Topic.APP_RESTARTED:
         return not books.instances
-    return books.is_serving and all(one.generation >= books.generation for one in books.instances.values())
+    replaced = all(one.generation >= books.generation for one in books.instances.values())
+    return replaced and (books.is_serving or not books.wanted)

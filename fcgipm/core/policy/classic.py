@@ -173,16 +173,30 @@ def load_factor_now(load: Load, ready: int, concurrency: int, settings: Settings
 
 def may_lose_one(candidate: Candidate, settings: Settings, *, now: Instant, slack: bool) -> bool:
     """Return whether an instance of *candidate* may go; *slack*: in a run that makes room, which looks at now, too."""
+    return not why_kept(candidate, settings, now=now, slack=slack)
+
+
+def why_kept(candidate: Candidate, settings: Settings, *, now: Instant, slack: bool) -> str:
+    """Return why no instance of *candidate* may go; an empty text: one may."""
     load = candidate.load.at(now, settings)
-    if candidate.in_motion or candidate.ready <= max(candidate.least, 0) or not (slack or load.updates):
-        return False
+    if candidate.ready <= max(candidate.least, 0):
+        return "no more than min-processes are ready" if candidate.ready > 0 else "none is ready"
+    if candidate.in_motion:
+        return "an instance is starting or being removed"
+    if not (slack or load.updates):
+        return "its first update-interval is not over"
     # The last one is judged by its own load, one of several by the load that would be left for the others.
     alone = candidate.ready == 1
+    if alone and not settings.single_threshold:
+        return "single-threshold = 0 keeps the last one"
     bearable = settings.single_threshold if alone else settings.multi_threshold * (candidate.ready - 1)
     bearable *= candidate.concurrency
-    if 100 * load.smooth >= bearable * settings.update_interval:
-        return False
-    return not slack or 100 * load.total < bearable * max(load.since_update(now, settings), SHORTEST)
+    loaded = 100 * load.smooth >= bearable * settings.update_interval
+    if not loaded and slack:
+        loaded = 100 * load.total >= bearable * max(load.since_update(now, settings), SHORTEST)
+    if not loaded:
+        return ""
+    return "its load is not below single-threshold" if alone else "the others would have multi-threshold or more each"
 
 
 def periodic_run(

@@ -102,7 +102,22 @@ def test_no_more_than_max_processes_and_that_is_said_once() -> None:
     assert "max-processes" in sim.texts(Topic.START_DENIED)[0]
     assert sim.view().denied == "max-processes"
     sim.looked(blog=QUIET)
+    assert sim.view().denied == "max-processes", "who comes again for the same is no news"
+    sim.looked(blog=waiting(sim.now, 101, busy=2))
+    assert len(sim.texts(Topic.START_DENIED)) == 1
+    sim.looked(blog=QUIET)
+    sim.after(11 * SECOND)
     assert sim.view().denied == ""
+
+
+def test_who_waits_where_all_are_busy_is_looked_after_when_one_has_gone() -> None:
+    sim = idle(most=1)
+    sim.given(somebody_waits())
+    sim.ready(1)
+    sim.seen["blog"] = waiting(sim.now, 101, busy=1)
+    sim.after(60 * SECOND)
+    assert sim.view().denied == "max-processes"
+    assert spawns(sim.exited(1) + sim.after(SECOND)) == [(2, 1)]
 
 
 def test_init_start_delay_holds_back_the_second_but_not_the_first() -> None:
