@@ -22,6 +22,7 @@ from fcgipm.core.policy.classic import (
     settings_of,
     slack_run,
     start_due,
+    why_kept,
     why_start,
 )
 
@@ -248,6 +249,30 @@ class TestWhoMayLoseOne:
     def test_in_a_slack_run_a_millisecond_since_the_last_look_is_no_load(self) -> None:
         """mod_fastcgi divided it by no time at all, and kept everybody."""
         assert goes(candidate(load=measured(0.001, 0.001)), slack=True)
+
+
+class TestWhyNobodyGoes:
+    @pytest.mark.parametrize(
+        ("one", "settings", "why"),
+        [
+            ({"ready": 2, "least": 2}, {}, "no more than min-processes are ready"),
+            ({"ready": 0}, {}, "none is ready"),
+            ({"in_motion": True}, {}, "an instance is starting or being removed"),
+            ({"ready": 1}, {}, "single-threshold = 0 keeps the last one"),
+            ({"ready": 1, "smooth": 60}, {"single_threshold": 20}, "its load is not below single-threshold"),
+            ({"ready": 2, "smooth": 150}, {}, "the others would have multi-threshold or more each"),
+            ({"ready": 2, "smooth": 149}, {}, ""),
+        ],
+    )
+    def test_by_the_first_reason_that_a_person_could_change(
+        self, one: dict[str, Any], settings: dict[str, Any], why: str
+    ) -> None:
+        given = candidate(load=measured(one.pop("smooth", 0)), **one)
+        assert why_kept(given, replace(DEFAULTS, **settings), now=NOW, slack=False) == why
+
+    def test_before_its_first_update(self) -> None:
+        young = candidate(load=measured(0, since_update=100, updates=0))
+        assert why_kept(young, DEFAULTS, now=NOW, slack=False) == "its first update-interval is not over"
 
 
 class TestPeriodicRun:
