@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Final
@@ -67,6 +68,8 @@ class Books:
         """Visitors in the queue of an old listener, by its generation."""
         self.instances: dict[InstanceId, Instance] = {}
         self.demand = Demand(load=memory.load)
+        if memory.load is not None:
+            self.world.begin(Instant(memory.load.began_at))
         self.chronicle = Chronicle()
         self.attempt: Attempt | None = None
         self.swap: Swap | None = None
@@ -101,7 +104,7 @@ class Books:
     def wanted(self) -> int:
         """How many instances it has when it runs: by an operator, by demand, or by its definition."""
         if self.scale is not None:
-            return self.scale
+            return min(self.scale, self.definition.most) if self.definition.is_flexible else self.scale
         return self.level if self.definition.is_flexible else self.definition.least
 
     @property
@@ -152,6 +155,19 @@ class Books:
         """Whether an instance is starting or being retired, or everything is about to change."""
         moving = any(not one.is_ready for one in self.instances.values())
         return moving or self.starting > 0 or self.attempt is not None or self.change is not None
+
+    @property
+    def turn(self) -> tuple[bool, int, str]:
+        """Its place among those that the same event concerns.
+
+        Of those who share limits, the one where somebody waits for longest comes first, wherever it was defined.
+        """
+        if not self.definition.is_dynamic:
+            return False, 0, ""
+        sample = self.demand.sample
+        times = (self.demand.came_at, None if sample is None else sample.oldest_since)
+        since = min((at for at in times if at is not None), default=None)
+        return True, sys.maxsize if since is None else since, self.name
 
     def load_at(self, now: Instant) -> Load:
         """Return its connection time as of *now*; nothing before its first start."""

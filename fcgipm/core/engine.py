@@ -97,7 +97,7 @@ class Engine:
             concerned = None if concerned is None else [*{one.name: one for one in (*concerned, *moved)}.values()]
         if self._end_if_hopeless(now, out) or concerned is None:
             concerned = list(self._books.values())
-        for books in concerned:
+        for books in sorted(concerned, key=lambda one: one.turn):
             reconcile(books, now, out)
             if app.is_gone(books):
                 del self._books[books.name]

@@ -98,7 +98,7 @@ def _resize(books: Books, now: Instant) -> None:
 
 
 def _fit(books: Books, slots: list[Slot], now: Instant, *, cut_at: Instant | None, why: str) -> None:
-    while len(slots) < books.wanted:
+    while len(slots) < books.wanted and (books.world.has_room or not books.definition.is_dynamic):
         slots.append(Slot(not_before=now, why=why))
     while len(slots) > books.wanted:
         slot = max(slots, key=lambda one: _dispensability(books, one))

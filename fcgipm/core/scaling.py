@@ -104,7 +104,7 @@ def _forbidden(books: Books, now: Instant) -> tuple[str, Instant | None]:
             return "backoff", next_start
     if books.held >= min(terms.class_limit, definition.most):
         return ("max-class-processes" if definition.is_dynamic else "max-processes"), None
-    if books.world.total >= terms.limit:
+    if not books.world.has_room:
         return "max-processes-of-all", None
     if now < books.hold_until:
         return "restart-delay", books.hold_until

@@ -22,5 +22,6 @@ def spawn(books: Books, generation: int, why: str, now: Instant, out: list[Comma
     books.last_start = now
     if books.demand.load is None and books.definition.is_flexible:
         books.demand.load = Load.begun(now, books.world.terms.settings)
+        books.world.begin(now)
     out.append(Spawn(app=books.name, generation=generation, instance=instance.id, why=why))
     return instance

@@ -67,6 +67,8 @@ class World:
     def __init__(self, terms: Terms) -> None:
         self.terms = terms
         self.members: dict[str, Books] = {}
+        self._began_at: Instant | None = None
+        """When the first instance of all was started."""
         self._ran_at: Instant | None = None
         self._slack_ran_at: Instant | None = None
         self._slack_saw: object = None
@@ -78,6 +80,15 @@ class World:
     def total(self) -> int:
         """How many instances count against the limits: published ones, or about to be, that are not retired."""
         return sum(books.held for books in self.members.values())
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the limit for all allows one more."""
+        return self.total < self.terms.limit
+
+    def begin(self, at: Instant) -> None:
+        """Take note of a start, which the first of all makes the beginning of the clock."""
+        self._began_at = at if self._began_at is None else min(at, self._began_at)
 
     def plan(self) -> None:
         """Say when instances may be taken next: from nobody, if nobody could lose one."""
@@ -125,10 +136,9 @@ class World:
 
     def _next_run(self) -> Instant | None:
         """Return when the next periodic run is due, on the clock that began with the first start."""
-        starts = [books.demand.load.began_at for books in self.members.values() if books.demand.load is not None]
-        if not starts:
+        began, interval = self._began_at, self.terms.settings.kill_interval
+        if began is None:
             return None
-        began, interval = min(starts), self.terms.settings.kill_interval
         ran = began if self._ran_at is None else max(self._ran_at, began)
         return Instant(began + ((ran - began) // interval + 1) * interval)
 

@@ -454,3 +454,11 @@ def test_with_a_single_threshold_it_waits_for_somebody() -> None:
     sim.exited(number)
     assert spawns(sim.after(10 * SECOND)) == []
     assert asked(sim, "a") == [2]
+
+
+def test_an_operator_cannot_go_beyond_the_maxima_either() -> None:
+    sim = idle(most=2)
+    assert len(spawns(sim.given(ev.ScaleRequested(app="blog", processes=20)))) == 2
+    world = dynamic_world(max_processes=3, process_slack=0)
+    opened(world, "a")
+    assert len(spawns(world.given(ev.ScaleRequested(app="bin/a", processes=8)))) == 3
