@@ -26,18 +26,21 @@ _SILENT.propagate = False
 
 
 class Limits:
-    """Counts connections; *exempt* keys are bounded by `PER_USER` alone, so that nobody can lock root out."""
+    """Counts connections; *exempt* keys are bounded by *per_user* alone, so that nobody can lock root out."""
 
-    def __init__(self, exempt: frozenset[Hashable] = frozenset()) -> None:
+    def __init__(
+        self, exempt: frozenset[Hashable] = frozenset(), *, per_user: int = PER_USER, in_all: int = IN_ALL
+    ) -> None:
         self._exempt = exempt
+        self._per_user, self._in_all = per_user, in_all
         self._counts: Counter[Hashable] = Counter()
 
     def enter(self, key: Hashable) -> str | None:
         """Count a connection of *key*; return None, or why it may not stay."""
-        if self._counts[key] >= PER_USER:
-            return f"{PER_USER} connections of the same user are open already"
-        if key not in self._exempt and self._counts.total() >= IN_ALL:
-            return f"{IN_ALL} connections are open already"
+        if self._counts[key] >= self._per_user:
+            return f"{self._per_user} connections of the same user are open already"
+        if key not in self._exempt and self._counts.total() >= self._in_all:
+            return f"{self._in_all} connections are open already"
         self._counts[key] += 1
         return None
 
