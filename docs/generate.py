@@ -11,14 +11,24 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, Field
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 from fcgipm.config.option import Kind, Option, options
 from fcgipm.config.rendering import render_value
-from fcgipm.config.schema import LATER_KEYS, RESERVED_NAMES, Application, Daemon, External, ServerOptions
+from fcgipm.config.schema import (
+    LATER_KEYS,
+    RESERVED_NAMES,
+    Application,
+    Daemon,
+    Dynamic,
+    External,
+    InstanceOptions,
+    Root,
+    ServerOptions,
+)
 from fcgipm.config.values import bounds
 from fcgipm.core.commands import Topic
 from fcgipm.manager import families
@@ -75,6 +85,15 @@ EXITS: Final = MappingProxyType(
 )
 
 
+BASES: Final = (Application, InstanceOptions, ServerOptions)
+"""Tables whose options may also be in [defaults] and [dynamic]."""
+
+UNWRITABLE: Final = {item.name for item in fields(Application) if "option" in item.metadata} - {
+    item.name for _key, _option, item in options(Dynamic)
+}
+"""Fields of an application's options that [dynamic] cannot have."""
+
+
 # ── mdoc ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -97,24 +116,26 @@ def sentence(text: str) -> str:
     return text if text.endswith(".") else f"{text}."
 
 
-def option_list(table: type, chosen: Callable[[str, Field[Any]], bool]) -> Iterator[str]:
-    """Yield the list of the options of *table* that *chosen* wants."""
+def option_list(table: type, without: type | None = None) -> Iterator[str]:
+    """Yield the list of the options of *table*, without those that it has from its base *without*."""
+    elsewhere = {item.name for _key, _option, item in options(without)} if without else set()
     yield ".Bl -tag -width Ds"
     for key, option, item in options(table):
-        if chosen(key, item):
-            yield from described(key, option, item)
+        if item.name not in elsewhere:
+            yield from described(key, option, item, table)
     yield ".El"
 
 
-def described(key: str, option: Option, item: Field[Any]) -> Iterator[str]:
-    """Yield the paragraph of one option."""
+def described(key: str, option: Option, item: Field[Any], table: type) -> Iterator[str]:
+    """Yield the paragraph of one option of *table*."""
     yield f".It Ic {word(key)}"
     yield mdoc(sentence(option.meaning))
     yield mdoc(f"Value: {value_text(option)}.")
     yield mdoc(f"Default: {default(option, item)}.")
     yield mdoc(f"When changed: {option.change.value}.")
-    if not option.inherits and item.name in ServerOptions.__annotations__ | Application.__annotations__:
-        yield mdoc("Not in [defaults].")
+    if table in BASES and (not option.inherits or item.name in UNWRITABLE):
+        fits = {"[defaults]": option.inherits, "[dynamic]": item.name not in UNWRITABLE}
+        yield mdoc(f"Not in {', not in '.join(name for name, fit in fits.items() if not fit)}.")
     names = [f"{who}: {name}" for who, name in (("mod_fastcgi", option.fcgi), ("lighttpd", option.lighttpd)) if name]
     if names:
         yield mdoc(f"({'; '.join(names)})")
@@ -124,6 +145,8 @@ def value_text(option: Option) -> str:
     """Return what an option takes, as words."""
     if option.kind is Kind.ENUM:
         return " or ".join(f'"{choice}"' for choice in option.choices)
+    if option.kind is Kind.FRACTION:
+        return str(option.kind.value)
     return "; ".join(filter(None, (str(option.kind.value), bounds(option))))
 
 
@@ -214,8 +237,6 @@ def reserved_mdoc() -> Iterator[str]:
     yield from keys_mdoc(RESERVED_NAMES)
 
 
-SERVER_KEYS: Final = frozenset(item.name for _, _, item in options(ServerOptions))
-
 PARTS: Final[Mapping[tuple[str, str], Callable[[], Iterable[str]]]] = MappingProxyType(
     {
         ("README.md", "commands"): commands_markdown,
@@ -225,10 +246,13 @@ PARTS: Final[Mapping[tuple[str, str], Callable[[], Iterable[str]]]] = MappingPro
         ("man/fcgipmctl.1", "exits"): exits_mdoc,
         ("man/apps.toml.5", "reserved"): reserved_mdoc,
         ("man/apps.toml.5", "later"): lambda: keys_mdoc(LATER_KEYS),
-        ("man/apps.toml.5", "daemon"): lambda: option_list(Daemon, lambda _key, _item: True),
-        ("man/apps.toml.5", "instance"): lambda: option_list(Application, lambda _, item: item.name not in SERVER_KEYS),
-        ("man/apps.toml.5", "server"): lambda: option_list(ServerOptions, lambda _key, _item: True),
-        ("man/apps.toml.5", "external"): lambda: option_list(External, lambda _, item: item.name not in SERVER_KEYS),
+        ("man/apps.toml.5", "daemon"): lambda: option_list(Daemon),
+        ("man/apps.toml.5", "application"): lambda: option_list(Application, InstanceOptions),
+        ("man/apps.toml.5", "instance"): lambda: option_list(InstanceOptions, ServerOptions),
+        ("man/apps.toml.5", "dynamic"): lambda: option_list(Dynamic, InstanceOptions),
+        ("man/apps.toml.5", "root"): lambda: option_list(Root),
+        ("man/apps.toml.5", "server"): lambda: option_list(ServerOptions),
+        ("man/apps.toml.5", "external"): lambda: option_list(External, ServerOptions),
     }
 )
 

@@ -26,8 +26,16 @@ def main(arguments: Sequence[str]) -> int:
 
 def _counts(loaded: Loaded) -> str:
     config = loaded.config
-    processes = sum(app.least for app in config.applications.values())
-    parts = [counted(len(config.applications), "application"), counted(processes, "process", "processes")]
+    least = sum(app.least for app in config.applications.values())
+    most = sum(app.most for app in config.applications.values())
+    processes = counted(most, "process", "processes")
+    parts = [
+        counted(len(config.applications), "application"),
+        processes if least == most else f"{least} to {processes}",
+    ]
+    if config.dynamic is not None:
+        roots, limit = len(config.dynamic.roots), config.dynamic.max_processes
+        parts.append(f"{counted(roots, 'root')} of scripts with at most {counted(limit, 'process', 'processes')}")
     if config.externals:
         parts.append(counted(len(config.externals), "external application"))
     if len(loaded.files) > 1:

@@ -205,9 +205,9 @@ class InstanceOptions(ServerOptions):
     )
     concurrency: int | None = instance_option(
         Kind.INTEGER,
-        "requests that one instance serves at once; for php-cgi what PHP_FCGI_CHILDREN says",
+        "requests that one instance serves at once",
         default=None,
-        default_text="1",
+        default_text="1; for php-cgi what PHP_FCGI_CHILDREN in its environment says",
         minimum=1,
         maximum=100_000,
         change=Change.IN_PLACE,

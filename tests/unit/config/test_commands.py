@@ -15,7 +15,7 @@ from fcgipm.cli import check, show
 from fcgipm.config.drafts import Reader
 from fcgipm.config.option import options
 from fcgipm.config.problems import Report
-from fcgipm.config.schema import Application, Daemon, External
+from fcgipm.config.schema import Application, Daemon, Dynamic, External, Root
 from fcgipm.config.sources import read_sources
 from fcgipm.config.tables import gather
 
@@ -36,6 +36,15 @@ def test_check_of_a_good_file(files: Files, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr() == (f"{path}: ok: 1 application, 3 processes, 1 external application, 2 files\n", "")
     assert check.main(["-q", path]) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_check_counts_what_may_be(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    text = f'{APP}min-processes = 0\nmax-processes = 5\n[app.b]\ncommand = ["/bin/true"]\n'
+    path = files.write("apps.toml", f'{text}[dynamic]\nroots = [{{ path = "/usr/bin" }}]\nmax-processes = 20')
+
+    assert check.main([path]) == 0
+    counts = "2 applications, 1 to 6 processes, 1 root of scripts with at most 20 processes"
+    assert capsys.readouterr() == (f"{path}: ok: {counts}\n", "")
 
 
 def test_check_of_a_bad_file(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,18 +149,24 @@ def test_the_example_shows_every_option() -> None:
     mentioned = set(re.findall(r"^#?([a-z][a-z.-]*) = ", text, re.MULTILINE))
     mentioned |= set(re.findall(r"^#?\[app\.\w+\.([a-z-]+)\]$", text, re.MULTILINE))
 
-    known = {key for table in (Daemon, Application, External) for key, _option, _item in options(table)}
+    known = {key for table in (Daemon, Application, Dynamic, External) for key, _option, _item in options(table)}
     assert known - mentioned == set()
+    roots = re.search(r"^#roots = \[$(.*?)^#\]$", text, re.MULTILINE | re.DOTALL)
+    assert roots is not None
+    assert {key for key, _option, _item in options(Root)} == set(re.findall(r"([a-z]+) = ", roots[1]))
 
 
 def test_the_example_is_right_in_what_it_comments_out(files: Files) -> None:
-    text = re.sub(r"^#(?=[a-z\[])", "", (ETC / "apps.toml").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = re.sub(r"^#(?=[a-z\[\]]|    \{)", "", (ETC / "apps.toml").read_text(encoding="utf-8"), flags=re.MULTILINE)
     report = Report()
     tables = gather(read_sources(files.write("apps.toml", text), os.geteuid(), report), report)
     reader = Reader(tables.defaults, report)
     drafts = [reader.draft("fcgipm", tables.daemon, Daemon, inherits=False)]
     drafts += [reader.draft(name, table, Application) for name, table in tables.applications.items()]
     drafts += [reader.draft(name, table, External) for name, table in tables.externals.items()]
+    assert tables.dynamic is not None
+    drafts.append(reader.draft("dynamic", tables.dynamic, Dynamic))
+    assert len(drafts[-1].parts) == 3
 
     assert [str(problem) for problem in report.problems] == []
     assert sorted(tables.applications) == ["blog", "hello", "remote"]
@@ -168,7 +183,19 @@ def test_commented_defaults_are_the_defaults(files: Files) -> None:
     before = files.load(APP).config.applications["a"]
     after = files.load(APP + "\n".join(dict.fromkeys(lines))).config.applications["a"]
     assert after == before
-    assert len(lines) > 20
+    assert len(lines) > 30
+
+
+def test_commented_defaults_of_dynamic_are_the_defaults(files: Files) -> None:
+    text = (ETC / "apps.toml").read_text(encoding="utf-8")
+    part = text[text.index("\n#[dynamic]\n") : text.index("managed elsewhere")]
+    lines = re.findall(r"^#([a-z-]+ = [^#\[]*?)(?: {2,}#.*)?$", part, re.MULTILINE)
+    head = '[dynamic]\nroots = [{ path = "/usr/bin" }]\n'
+
+    assert files.load(head + "\n".join(lines)).config.dynamic == files.load(head).config.dynamic
+    assert [line.split(" = ")[0] for line in lines] == [
+        "max-processes", "max-class-processes", "min-processes", "process-slack", "restart"
+    ]  # fmt: skip
 
 
 EXAMPLES = {
