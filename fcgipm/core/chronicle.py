@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from fcgipm.core.events import Instant
 from fcgipm.core.view import Decision
 
 KEPT: Final = 32
+_IDLE: Final = frozenset({"deny", "keep", "spare"})
+"""What changed nothing: it is decided again and again, and would push out what did."""
+_NEAR: Final = 4
+"""Among so many of the last ones an equal one is looked for: runs of two kinds, and who is spared, take turns."""
 
 
 class Chronicle:
@@ -24,9 +29,13 @@ class Chronicle:
     def enter(self, at: Instant, action: str, rule: str, text: str, **inputs: object) -> None:
         """Enter a decision with its *inputs*, which are shown as they print; None is left out."""
         shown = {name.replace("_", " "): str(value) for name, value in inputs.items() if value is not None}
-        decision = Decision(at=at, action=action, rule=rule, inputs=shown, text=text)
-        if self._decisions:
-            last = self._decisions[-1]
-            if (last.action, last.rule, last.text) == (action, rule, text):
-                self._decisions.pop()
+        same = self._same(action, rule, text)
+        if same is not None:
+            self._decisions.remove(same)
+        since, times = (at, 1) if same is None else (same.since, same.times + 1)
+        decision = Decision(at=at, since=since, times=times, action=action, rule=rule, inputs=shown, text=text)
         self._decisions.append(decision)
+
+    def _same(self, action: str, rule: str, text: str) -> Decision | None:
+        near = islice(reversed(self._decisions), _NEAR if action in _IDLE else 1)
+        return next((one for one in near if (one.action, one.rule, one.text) == (action, rule, text)), None)

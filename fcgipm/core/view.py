@@ -108,8 +108,12 @@ class Decision:
     """Something that was decided about the number of instances, and from what."""
 
     at: Instant
+    """The last time."""
+    since: Instant
+    """The first of *times* that it was decided so without a change between."""
+    times: int
     action: str
-    """``start``, ``deny``, ``remove``, ``spare`` (all were busy) or ``keep``."""
+    """``start``, ``deny``, ``remove``, ``spare`` (all were busy), ``keep``, or ``end``: one ended by itself."""
     rule: str
     """The rule that fired: a word such as ``somebody-came``, ``start-delay``, ``queue-full``, ``kill-run``."""
     inputs: Mapping[str, str]
