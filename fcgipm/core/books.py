@@ -20,7 +20,7 @@ from fcgipm.core.instance import Instance
 from fcgipm.core.lifecycle import InstanceState
 from fcgipm.core.note import Memory, Mode, Trouble
 from fcgipm.core.policy.classic import Load, load_factor
-from fcgipm.core.rollout import Attempt, Errand, LateComer, Phase, Roll, Slot, Swap, Switch
+from fcgipm.core.rollout import Attempt, Errand, LateComer, Phase, Recycling, Roll, Slot, Switch, Turning
 from fcgipm.core.view import AppState, AppView, LiveInstance
 from fcgipm.core.world import World, terms_of_application
 
@@ -72,12 +72,8 @@ class Books:
             self.world.begin(Instant(memory.load.began_at))
         self.chronicle = Chronicle()
         self.attempt: Attempt | None = None
-        self.swap: Swap | None = None
-        self.swap_after = Instant(0)
-        """When the next instance may be recycled."""
-        self.refuser: Instance | None = None
-        """What answers 503 on the application's listener; not among its instances."""
-        self.refuser_after = Instant(0)
+        self.recycling = Recycling(not_before=now)
+        self.turning = Turning(not_before=now)
         self.denial = Denial("", now)
         self.hold_until = Instant(0)
         """When restart-delay has passed since the start of one that ended unasked and was not replaced."""
@@ -198,13 +194,13 @@ class Books:
 
     def has(self, number: InstanceId | None) -> bool:
         """Return whether *number* is an instance of it, or what turns its visitors away."""
-        return number in self.instances or (self.refuser is not None and self.refuser.id == number)
+        return number in self.instances or (self.turning.refuser is not None and self.turning.refuser.id == number)
 
     def everybody(self) -> Iterator[Instance]:
         """Yield all instances, and what turns visitors away."""
         yield from self.instances.values()
-        if self.refuser is not None:
-            yield self.refuser
+        if self.turning.refuser is not None:
+            yield self.turning.refuser
 
     @property
     def restart_pause(self) -> Duration:
@@ -355,7 +351,7 @@ class Books:
             overdue_at=Instant(alive.started_at + self.definition.start_timeout) if is_starting else None,
         )
         if alive.turns_away:
-            self.refuser = instance
+            self.turning.refuser = instance
         else:
             self.instances[alive.instance] = instance
         is_old = self.switches and alive.generation != self.generation

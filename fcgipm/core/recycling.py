@@ -36,17 +36,22 @@ def weigh(books: Books, sample: Sample) -> None:
 
 def recycle(books: Books, now: Instant, out: list[Command]) -> None:
     """Begin or go on to replace an instance that has reached one of its limits."""
-    if books.swap is not None:
-        _go_on(books, books.swap, now)
-    if books.swap is not None or books.mode is not Mode.RUN or books.change is not None or books.attempt is not None:
+    if books.recycling.swap is not None:
+        _go_on(books, books.recycling.swap, now)
+    if (
+        books.recycling.swap is not None
+        or books.mode is not Mode.RUN
+        or books.change is not None
+        or books.attempt is not None
+    ):
         return
-    if now < books.swap_after:
+    if now < books.recycling.not_before:
         return
     for instance in _settled(books):
         why = _worn(books, instance, now)
         if why:
             replacement = spawn(books, instance.generation, "recycle", now, out)
-            books.swap = Swap(outgoing=instance.id, why=f"recycled: {why}", replacement=replacement.id)
+            books.recycling.swap = Swap(outgoing=instance.id, why=f"recycled: {why}", replacement=replacement.id)
             text = f"recycle: {books.name}/{instance.id} is replaced, {why}"
             books.chronicle.enter(now, "start", "recycle", text)
             return
@@ -55,10 +60,10 @@ def recycle(books: Books, now: Instant, out: list[Command]) -> None:
 def deadlines(books: Books) -> Iterator[Instant]:
     """Yield when an instance will have reached its age."""
     lifetime = books.definition.max_lifetime
-    if lifetime is None or books.swap is not None or books.mode is not Mode.RUN or books.change is not None:
+    if lifetime is None or books.recycling.swap is not None or books.mode is not Mode.RUN or books.change is not None:
         return
     for instance in _settled(books):
-        yield Instant(max(instance.started_at + jittered(lifetime, instance.id), books.swap_after))
+        yield Instant(max(instance.started_at + jittered(lifetime, instance.id), books.recycling.not_before))
 
 
 def jittered(limit: int, number: InstanceId) -> int:
@@ -89,13 +94,13 @@ def _worn(books: Books, instance: Instance, now: Instant) -> str:
 def _go_on(books: Books, swap: Swap, now: Instant) -> None:
     replacement = books.instances.get(swap.replacement)
     if replacement is None or not replacement.is_staying:
-        books.swap = None
-        books.swap_after = Instant(now + PAUSE)
+        books.recycling.swap = None
+        books.recycling.not_before = Instant(now + PAUSE)
     elif books.change is not None or books.mode is not Mode.RUN:
-        books.swap = None
+        books.recycling.swap = None
         replacement.retire("what it was to replace is replaced otherwise", first_try=now, cut_at=None)
     elif replacement.is_ready:
-        books.swap = None
+        books.recycling.swap = None
         _swap(books, swap, replacement, now)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from fcgipm.core.commands import Topic
 from fcgipm.core.events import InstanceId, Instant
+from fcgipm.core.instance import Instance
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,3 +103,21 @@ class Swap:
     outgoing: InstanceId
     why: str
     replacement: InstanceId
+
+
+@dataclass(slots=True, kw_only=True)
+class Recycling:
+    """The replacement of worn instances, one after the other."""
+
+    swap: Swap | None = None
+    not_before: Instant
+    """When the next one may begin."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Turning:
+    """What answers 503 on the application's listener; it is not among the instances."""
+
+    refuser: Instance | None = None
+    not_before: Instant
+    """When the next one may be started."""

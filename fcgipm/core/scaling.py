@@ -253,7 +253,7 @@ def attend(books: Books, now: Instant, out: list[Command]) -> None:
         demand.look_at = demand.judge_at = None
     elif demand.seen_at == now:
         demand.plan(now, pressed=_is_pressed(books, now))
-        if demand.look_at is None and (books.instances or books.refuser is not None):
+        if demand.look_at is None and (books.instances or books.turning.refuser is not None):
             out.append(Watch(app=books.name, why="it is at rest"))
 
 

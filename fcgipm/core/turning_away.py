@@ -26,13 +26,13 @@ _RETRY_AFTER: Final = (1, 120)
 def turn_away(books: Books, now: Instant, out: list[Command]) -> None:
     """Start what turns visitors away, or remove it, as things are."""
     why = _why(books)
-    refuser = books.refuser
+    refuser = books.turning.refuser
     if refuser is None:
         if why and books.demand.wants(now):
-            if now >= books.refuser_after:
+            if now >= books.turning.not_before:
                 _start(books, why, now, out)
             else:
-                books.demand.judge_by(books.refuser_after)
+                books.demand.judge_by(books.turning.not_before)
     elif refuser.is_staying and (not why or refuser.generation != books.generation or _rests(books)):
         cut_at = Instant(now + books.definition.stop_timeout)
         refuser.retire("nobody has to be turned away any more", first_try=now, cut_at=cut_at)
@@ -50,7 +50,7 @@ def _why(books: Books) -> str:
             return refused
     if sample is None:
         return ""
-    if sample.is_full or (books.refuser is not None and 2 * sample.queued > sample.limit):
+    if sample.is_full or (books.turning.refuser is not None and 2 * sample.queued > sample.limit):
         return f"its queue is full ({sample.queued} of {sample.limit})"
     return ""
 
@@ -70,8 +70,8 @@ def _start(books: Books, why: str, now: Instant, out: list[Command]) -> None:
         why_started="overload",
         overdue_at=Instant(now + books.definition.start_timeout),
     )
-    books.refuser = refuser
-    books.refuser_after = Instant(now + PAUSE)
+    books.turning.refuser = refuser
+    books.turning.not_before = Instant(now + PAUSE)
     out.append(
         Spawn(
             app=books.name,
@@ -93,7 +93,7 @@ def take(
     out: list[Command],
 ) -> None:
     """Take in what happened to the program that turns visitors away."""
-    refuser = books.refuser
+    refuser = books.turning.refuser
     assert refuser is not None
     if isinstance(event, SpawnFailed | Exited):
         _ended(books, refuser, event, out)
@@ -113,7 +113,7 @@ def take(
 
 
 def _ended(books: Books, refuser: Instance, event: SpawnFailed | Exited, out: list[Command]) -> None:
-    books.refuser = None
+    books.turning.refuser = None
     if isinstance(event, SpawnFailed):
         text = f"cannot turn visitors away: {event.step}: {event.error}; next try in {wording.seconds(PAUSE)}"
         out.append(books.message(Severity.ERROR, Topic.START_FAILED, text, reason="overload-response"))
