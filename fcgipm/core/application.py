@@ -144,9 +144,10 @@ def publish_failed(books: Books, event: PublishFailed, now: Instant, out: list[C
 def somebody_waits(books: Books, generation: int, now: Instant) -> None:
     """Somebody is at the public listener, or a late-comer in the queue of an old one.
 
-    For a late-comer an instance is started, which goes when done.
+    For a late-comer an instance is started, which goes when done.  On a listener that all generations share nobody is
+    late, whichever generation the keeper knows of.
     """
-    if generation == books.generation:
+    if generation == books.generation or not books.switches:
         books.demand.came(now)
         return
     served = any(instance.generation == generation for instance in books.instances.values())
