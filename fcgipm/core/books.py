@@ -69,7 +69,7 @@ class Books:
         self.instances: dict[InstanceId, Instance] = {}
         self.demand = Demand(load=memory.load)
         if memory.load is not None:
-            self.world.begin(Instant(memory.load.began_at))
+            self.world.go_on(Instant(memory.load.began_at), now)
         self.chronicle = Chronicle()
         self.attempt: Attempt | None = None
         self.recycling = Recycling(not_before=now)

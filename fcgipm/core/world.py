@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 from fcgipm.config.schema import SECOND, Application, Duration, Dynamic
+from fcgipm.core import wording
 from fcgipm.core.events import Instant
 from fcgipm.core.policy import classic
-from fcgipm.core.policy.classic import Candidate, Settings, settings_of
+from fcgipm.core.policy.classic import Candidate, Load, Settings, settings_of
 from fcgipm.core.rollout import Attempt
 
 if TYPE_CHECKING:
@@ -82,6 +84,11 @@ class World:
         return sum(books.held for books in self.members.values())
 
     @property
+    def lasting(self) -> int:
+        """How many of those will be left when all that are to be taken have gone."""
+        return sum(books.lasting for books in self.members.values())
+
+    @property
     def has_room(self) -> bool:
         """Whether the limit for all allows one more."""
         return self.total < self.terms.limit
@@ -89,6 +96,11 @@ class World:
     def begin(self, at: Instant) -> None:
         """Take note of a start, which the first of all makes the beginning of the clock."""
         self._began_at = at if self._began_at is None else min(at, self._began_at)
+
+    def go_on(self, began_at: Instant, now: Instant) -> None:
+        """Take note of a start under a manager that has died: the clock goes on, and no run is made up for."""
+        self.begin(began_at)
+        self._ran_at = now
 
     def plan(self) -> None:
         """Say when instances may be taken next: from nobody, if nobody could lose one."""
@@ -107,28 +119,48 @@ class World:
         due = self._next_run()
         if due is not None and due <= now:
             self._ran_at = now
-            losers = classic.periodic_run(self._candidates(now), settings, total=self.total, least=least, now=now)
-            self._take("kill-run", losers, now)
+            losers = classic.periodic_run(self._candidates(now), settings, total=self.lasting, least=least, now=now)
+            self._take(losers, now, slack=False)
         due = self._slack_due()
         if due is not None and due <= now:
             self._slack_ran_at, self._slack_saw = now, self._marker()
             losers = classic.slack_run(
-                self._candidates(now), settings, total=self.total, least=least, limit=self.terms.limit,
+                self._candidates(now), settings, total=self.lasting, least=least, limit=self.terms.limit,
                 slack=self.terms.slack, now=now,
             )  # fmt: skip
-            self._take("slack-run", losers, now)
+            self._take(losers, now, slack=True)
 
-    def _take(self, rule: str, losers: tuple[str, ...], now: Instant) -> None:
+    def why_kept(self, books: Books, now: Instant, *, slack: bool = False) -> str:
+        """Return why a run takes no instance of *books*, as things are *now*; an empty text: one goes if it is idle."""
+        if books.definition.is_dynamic and self.lasting <= self.terms.least:
+            return "no more than min-processes of all dynamic applications are there"
+        return classic.why_kept(_candidate(books, books.load_at(now)), self.terms.settings, now=now, slack=slack)
+
+    def load_left(self, books: Books, now: Instant) -> Fraction | None:
+        """Return the load of each that one instance less would leave: for the last one its own; None: none is ready."""
+        left = max(books.ready - 1, 1)
+        if not books.ready:
+            return None
+        return classic.load_factor(books.load_at(now), left, books.concurrency, self.terms.settings)
+
+    def _take(self, losers: tuple[str, ...], now: Instant, *, slack: bool) -> None:
+        rule = "slack-run" if slack else "kill-run"
         for books in self._following():
             count = losers.count(books.name)
             if not books.instances:
                 continue
-            factor = classic.load_factor(books.load_at(now), books.ready, books.concurrency, self.terms.settings)
-            text = f"{count} of {books.ready} may go" if count else f"all {books.ready} stay"
+            left = self.load_left(books, now)
+            if count:
+                text = f"{count} of {books.ready} may go, if idle"
+            elif books.demand.seen_at != now:
+                text = "nobody goes: it could not be looked at"
+            else:
+                why = self.why_kept(books, now, slack=slack)
+                text = f"nobody goes: {why or 'others have less load, and enough of them go'}"
             books.chronicle.enter(
                 now, "remove" if count else "keep", rule, f"{rule}: {text}", ready=books.ready,
-                load=f"{float(factor):.1%}", updates=books.load_at(now).updates, requests=books.demand.requests,
-                in_all=self.total, least_in_all=self.terms.least,
+                load_with_one_less=None if left is None else wording.percent(left), requests=books.demand.requests,
+                in_all=self.total if books.definition.is_dynamic else None,
             )  # fmt: skip
             books.demand.requests = 0
             if count:
@@ -147,7 +179,7 @@ class World:
 
     def _slack_due(self) -> Instant | None:
         """Return when a run is due because too little room is left for somebody who comes."""
-        if not self.terms.slack or self.total + self.terms.slack <= self.terms.limit:
+        if not self.terms.slack or self.lasting + self.terms.slack <= self.terms.limit:
             return None
         if self._slack_saw == self._marker():
             return None
@@ -155,7 +187,7 @@ class World:
 
     def _can_take(self) -> bool:
         """Return whether a run could take an instance from anybody, whatever the load."""
-        return self.total > self.terms.least and any(self._could_lose(books) for books in self._following())
+        return self.lasting > self.terms.least and any(self._could_lose(books) for books in self._following())
 
     def _could_lose(self, books: Books) -> bool:
         settings, ready = self.terms.settings, books.ready
@@ -166,15 +198,7 @@ class World:
     def _candidates(self, now: Instant) -> list[Candidate]:
         """Return who could be seen just now and has instances that are ready."""
         return [
-            Candidate(
-                name=books.name,
-                load=books.demand.load,
-                ready=books.ready,
-                concurrency=books.concurrency,
-                requests=books.demand.requests,
-                in_motion=books.in_motion,
-                least=books.definition.least,
-            )
+            _candidate(books, books.demand.load)
             for books in self._following()
             if books.demand.load is not None and books.demand.seen_at == now and books.ready
         ]
@@ -185,3 +209,15 @@ class World:
             for books in self._following()
             if books.instances
         )
+
+
+def _candidate(books: Books, load: Load) -> Candidate:
+    return Candidate(
+        name=books.name,
+        load=load,
+        ready=books.ready,
+        concurrency=books.concurrency,
+        requests=books.demand.requests,
+        in_motion=books.in_motion,
+        least=books.definition.least,
+    )

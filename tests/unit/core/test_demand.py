@@ -372,6 +372,22 @@ def test_a_new_manager_goes_on_with_load_and_level() -> None:
     assert after.view().wanted == 2
 
 
+def test_a_new_manager_goes_on_with_the_clock_of_the_runs() -> None:
+    sim = two_ready()
+    began = sim.now
+    sim.after(700 * SECOND)
+    living = [
+        LiveInstance(
+            instance=ev.InstanceId(n), app="blog", generation=1, pid=n, started_at=began, ready_at=began, asked=False
+        )
+        for n in (1, 2)
+    ]
+    after = Simulation(flexible(0, 3), living=living, notes=sim.notes, next_instance=3, now=sim.now)
+    after.given(ev.Tick())
+    assert retirements(after.after(190 * SECOND)) == [], "no run is made up for"
+    assert retirements(after.after(10 * SECOND)) == [(2, False)]
+
+
 # ── dynamic ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
