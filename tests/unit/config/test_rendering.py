@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import string
@@ -12,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.config.conftest import Files
 
-from fcgipm.config.definitions import application, daemon, external, to_definition
+from fcgipm.config.definitions import application, daemon, dynamic, external, to_definition
 from fcgipm.config.load import Loaded, load
 from fcgipm.config.option import Kind, Option, options
 from fcgipm.config.rendering import key_text, plain_config, render_config, value_text
-from fcgipm.config.schema import Application, External
+from fcgipm.config.schema import Application, Dynamic, External, Root
 from fcgipm.linux.rlimits import LIMIT_NUMBERS
 
 OWN_GROUP = f"#{os.getegid()}"
@@ -58,6 +59,9 @@ def written(option: Option) -> st.SearchStrategy[Any]:
         Kind.URIS: st.lists(extensions | paths, min_size=1, max_size=3),
         Kind.EXTENSIONS: st.dictionaries(extensions, extensions, max_size=2),
         Kind.SIZE: st.integers(1, 2**40) | st.sampled_from(["256M", "1 GiB", "7k"]),
+        Kind.NAME: words.filter(lambda word: word[0] not in "-_").map(lambda word: f"r.{word}"),
+        Kind.PREFIX: paths,
+        Kind.PATTERN: texts.filter(lambda text: bool(text) and "/" not in text and text.isprintable()),
         Kind.FRACTION: st.floats(0, 1) | st.sampled_from([0, 1]),
         Kind.HOSTS: st.lists(st.sampled_from(["h:1", "[::1]:2", "10.1.1.1:3"]), min_size=1, max_size=2),
     }
@@ -70,7 +74,8 @@ def written(option: Option) -> st.SearchStrategy[Any]:
 SPECIAL = {
     "command", "port", "address", "allowed-clients", "socket-owner", "user", "group", "groups", "allow-root", "wrapper",
     "chroot", "directory", "env-file", "ready-timeout", "start-timeout", "priority", "oom-score-adjust", "host",
-    "socket", "processes", "min-processes", "max-processes", "idle-stop",
+    "socket", "processes", "min-processes", "max-processes", "idle-stop", "roots", "owners", "max-class-processes",
+    "process-slack",
 }  # fmt: skip
 
 
@@ -102,6 +107,20 @@ def applications(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
+def dynamics(draw: st.DrawFn) -> dict[str, Any]:
+    table = draw(tables(Dynamic))
+    paths = st.sampled_from(["/usr/bin", "/usr/lib", "/usr//share/."])
+    roots = draw(st.lists(st.tuples(paths, tables(Root)), max_size=3))
+    return {
+        **table,
+        "roots": [{**root, "path": path, "name": f"r{number}"} for number, (path, root) in enumerate(roots)],
+        **draw(
+            st.sampled_from([{}, {"max-processes": 3}, {"max-processes": 9, "min-processes": 0, "process-slack": 9}])
+        ),
+    }
+
+
+@st.composite
 def externals(draw: st.DrawFn) -> dict[str, Any]:
     table = draw(tables(External))
     return {**table, **draw(st.sampled_from([{"host": ["h:1", "[::1]:2"]}, {"host": "h:1"}, {"socket": "/x/y"}]))}
@@ -120,11 +139,12 @@ def load_text(directory: Path, text: str) -> Loaded:
 
 
 @settings(max_examples=50)
-@given(applications(), externals(), words.filter(lambda word: word[0] not in "-_"))
+@given(applications(), externals(), dynamics(), words.filter(lambda word: word[0] not in "-_"))
 def test_what_show_prints_is_the_same_configuration(
-    territory: Path, app: dict[str, Any], elsewhere: dict[str, Any], name: str
+    territory: Path, app: dict[str, Any], elsewhere: dict[str, Any], scripts: dict[str, Any], name: str
 ) -> None:
-    text = "\n".join([*lines_of(("app", f"{name}.x"), app), *lines_of(("external", "other"), elsewhere)])
+    tables = {("app", f"{name}.x"): app, ("external", "other"): elsewhere, ("dynamic",): scripts}
+    text = "\n".join(line for path, table in tables.items() for line in lines_of(path, table))
     first = load_text(territory, text)
 
     shown = "\n".join(render_config(first.config)) + "\n"
@@ -133,16 +153,18 @@ def test_what_show_prints_is_the_same_configuration(
     assert second.config == first.config
     assert second.identities == first.identities
     assert second.environments == first.environments
+    assert second.dynamic_environment == first.dynamic_environment
     assert "\n".join(render_config(second.config)) + "\n" == shown
 
 
 @settings(max_examples=50)
-@given(applications(), externals())
+@given(applications(), externals(), dynamics())
 def test_definitions_come_back_without_the_values_of_the_environment(
-    territory: Path, app: dict[str, Any], elsewhere: dict[str, Any]
+    territory: Path, app: dict[str, Any], elsewhere: dict[str, Any], scripts: dict[str, Any]
 ) -> None:
+    tables = {("app", "a"): app, ("external", "e"): elsewhere, ("dynamic",): scripts}
     config = load_text(
-        territory, "\n".join([*lines_of(("app", "a"), app), *lines_of(("external", "e"), elsewhere)])
+        territory, "\n".join(line for path, table in tables.items() for line in lines_of(path, table))
     ).config
     before = config.applications["a"]
 
@@ -154,6 +176,9 @@ def test_definitions_come_back_without_the_values_of_the_environment(
             assert getattr(after, item.name) == getattr(before, item.name), item.name
     assert external(to_definition(config.externals["e"])) == config.externals["e"]
     assert daemon(to_definition(config.daemon)) == config.daemon
+    assert config.dynamic is not None
+    bare = dataclasses.replace(config.dynamic, initial_env=dict.fromkeys(config.dynamic.initial_env, ""))
+    assert dynamic(json.loads(json.dumps(to_definition(config.dynamic)))) == bare
 
 
 def test_the_secret_is_not_in_the_definition(files: Files) -> None:

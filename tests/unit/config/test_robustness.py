@@ -32,6 +32,9 @@ values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=4
 )
 tables = st.dictionaries(keys, values, max_size=6)
+root_keys = st.sampled_from([key for key, _option, _item in options(Root)])
+roots = st.lists(st.dictionaries(root_keys, values, max_size=4) | values, max_size=3)
+rooted = roots.flatmap(lambda items: tables.map(lambda table: {"roots": items, **table}))
 commanded = tables.map(lambda table: {"command": ["/bin/true"], **table})
 documents = st.fixed_dictionaries(
     {},
@@ -41,7 +44,7 @@ documents = st.fixed_dictionaries(
         "app": st.dictionaries(plain_texts | st.just("a"), commanded | values, max_size=2),
         "external": st.dictionaries(plain_texts | st.just("a"), tables | values, max_size=2),
         "include": values,
-        "dynamic": values,
+        "dynamic": rooted | values,
         "nonsense": values,
     },
 )
@@ -49,6 +52,9 @@ documents = st.fixed_dictionaries(
 
 @given(documents)
 @example({"app": {"a": {"command": ["/bin/true"], "env-file": "/dev/zero"}}})
+@example({"dynamic": {"roots": [{"path": "/usr/bin"}, {"path": "/" + "x/" * 3000}, {"path": "/proc/self/fd/0"}]}})
+@example({"dynamic": {"roots": [{"path": "/"}, {}, {"path": "a"}], "wrapper": "on", "chroot": "/nowhere"}})
+@example({"dynamic": {"roots": [[{"path": "/usr/bin"}]], "user": "#5", "max-processes": 0}})
 @example({"app": {"a": {"command": ["/bin/true"], "chroot": "/", "directory": "/" + "x/" * 3000}}})
 def test_any_document_is_loaded_or_refused(territory: Path, document: dict[str, Any]) -> None:
     text = "\n".join(f"{key_text(key)} = {value_text(value)}" for key, value in document.items())
