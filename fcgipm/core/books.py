@@ -143,8 +143,26 @@ class Books:
 
     @property
     def held(self) -> int:
-        """How many instances count against the limits."""
-        return sum(slot.instance is None or self.instances[slot.instance].is_staying for slot in self.slots)
+        """How many instances count against the limits: those that are there, and those that are missing."""
+        return self.living + sum(slot.instance is None for slot in self.slots)
+
+    @property
+    def living(self) -> int:
+        """How many of them are there; who is only tried may stay after all."""
+        tried = None if self.attempt is None else self.attempt.victim
+        there = [slot.instance for slot in self.slots if slot.instance is not None]
+        return sum(number == tried or self.instances[number].is_staying for number in there)
+
+    @property
+    def lasting(self) -> int:
+        """How many of those will be there when all that are to be taken have gone."""
+        return self.living - (0 if self.attempt is None else self.attempt.left)
+
+    @property
+    def is_above_limits(self) -> bool:
+        """Whether there is more of it, or of all who share limits, than may be."""
+        terms = self.world.terms
+        return self.held > min(terms.class_limit, self.definition.most) or self.world.total > terms.limit
 
     @property
     def in_motion(self) -> bool:
@@ -354,6 +372,8 @@ class Books:
             self.turning.refuser = instance
         else:
             self.instances[alive.instance] = instance
+            if alive.ready_at is not None:
+                self.last_ready_at = max(alive.ready_at, self.last_ready_at or alive.ready_at)
         is_old = self.switches and alive.generation != self.generation
         if alive.asked or is_old or self.mode is not Mode.RUN:
             cut_at = Instant(now + self.definition.stop_timeout)

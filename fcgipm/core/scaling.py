@@ -19,7 +19,7 @@ from fcgipm.core.policy import classic
 from fcgipm.core.rollout import Attempt, Phase, Slot, Switch
 from fcgipm.counting import counted
 
-_REASONS: Final = {
+DENIALS: Final = {
     "backoff": "it is in back-off",
     "max-processes": "max-processes is reached",
     "max-class-processes": "max-class-processes is reached",
@@ -54,10 +54,10 @@ def start_what_is_wanted(books: Books, now: Instant, out: list[Command]) -> None
         if books.demand.seen_at == now and now - books.denial.at >= REST_AFTER:
             books.denial = Denial("", now)
         return
-    reason, again_at = _forbidden(books, now)
+    reason, again_at = forbidden(books, now)
     if reason:
         books.demand.judge_by(Instant(now + BUSY) if again_at is None else again_at)
-        text = f"{rule}: no, {_REASONS[reason]}"
+        text = f"{rule}: no, {DENIALS[reason]}"
         books.chronicle.enter(now, "deny", rule, text, limited_by=reason, **_seen(books, now))
         _deny(books, reason, again_at, now, out)
         return
@@ -93,7 +93,7 @@ def _rule(books: Books, now: Instant) -> str | None:
     return classic.why_start(crowd, ready=books.ready)
 
 
-def _forbidden(books: Books, now: Instant) -> tuple[str, Instant | None]:
+def forbidden(books: Books, now: Instant) -> tuple[str, Instant | None]:
     """Return why no instance may be started now, an empty text where one may, and when that is known to change."""
     terms, definition = books.world.terms, books.definition
     if isinstance(books.change, Switch) and books.change.phase is Phase.PUBLISHING:
@@ -123,7 +123,7 @@ def _deny(books: Books, reason: str, again_at: Instant | None, now: Instant, out
     severity = Severity.DEBUG if reason in _PASSING else Severity.WARNING
     waiting = max(books.demand.crowd.waiting, 1)
     later = "" if again_at is None else f"; next try in {wording.seconds(again_at - now)}"
-    text = f"no instance is started, {counted(waiting, 'visitor')} waiting: {_REASONS[reason]}{later}"
+    text = f"no instance is started, {counted(waiting, 'visitor')} waiting: {DENIALS[reason]}{later}"
     out.append(books.message(severity, Topic.START_DENIED, text, reason=reason))
 
 
@@ -144,18 +144,25 @@ def _seen(books: Books, now: Instant) -> dict[str, object]:
 # ── one less ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def stop_if_idle(books: Books, now: Instant) -> None:
-    """After idle-stop without a connection, have all instances taken: the next one who comes gets one."""
+def idle_stop_due(books: Books, now: Instant) -> Instant | None:
+    """Return when all instances go if nobody comes until then; None: they do not."""
     idle_stop = books.definition.idle_stop
     if idle_stop is None or not books.follows_demand or not books.ready or books.in_motion:
-        return
+        return None
     times = (books.demand.stirred_at, books.last_ready_at, books.last_start)
-    due = Instant(max((at for at in times if at is not None), default=now) + idle_stop)
+    return Instant(max((at for at in times if at is not None), default=now) + idle_stop)
+
+
+def stop_if_idle(books: Books, now: Instant) -> None:
+    """After idle-stop without a connection, have all instances taken: the next one who comes gets one."""
+    due = idle_stop_due(books, now)
+    if due is None:
+        return
     if due > now:
         books.demand.judge_by(due)
     elif books.demand.seen_at == now and not books.demand.wants(now):
         books.attempt = Attempt(rule="idle-stop", left=books.ready)
-        idle = wording.seconds(idle_stop)
+        idle = wording.seconds(books.definition.idle_stop or 0)
         books.chronicle.enter(now, "remove", "idle-stop", f"idle-stop: no connection for {idle}", ready=books.ready)
     else:
         books.demand.look_by(now)
@@ -166,7 +173,7 @@ def try_removal(books: Books, now: Instant) -> None:
     attempt = books.attempt
     if attempt is None or attempt.victim is not None:
         return
-    if not books.follows_demand or books.change is not None:
+    if not books.follows_demand or books.change is not None or not _may_still_go(books, attempt):
         books.attempt = None
         return
     candidates = [
@@ -183,6 +190,14 @@ def try_removal(books: Books, now: Instant) -> None:
     victim = max(candidates, key=lambda one: one.id)
     attempt.victim = victim.id
     victim.retire(REMOVALS[attempt.rule], first_try=now, cut_at=None)
+
+
+def _may_still_go(books: Books, attempt: Attempt) -> bool:
+    """Return whether one may go although others may have ended since that was decided."""
+    terms = books.world.terms
+    if books.living <= books.definition.least or books.world.lasting + attempt.left <= terms.least:
+        return False
+    return attempt.rule == "idle-stop" or books.ready > 1 or terms.settings.single_threshold > 0
 
 
 def spared(books: Books, instance: Instance, why: Refusal, out: list[Command]) -> bool:

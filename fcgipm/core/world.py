@@ -85,7 +85,7 @@ class World:
 
     @property
     def lasting(self) -> int:
-        """How many of those will be left when all that are to be taken have gone."""
+        """How many are there and will be when all that are to be taken have gone."""
         return sum(books.lasting for books in self.members.values())
 
     @property
