@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fcgipm.cli.table import Row, layout
-from fcgipm.cli.words import coloured, number, printable, size, span
+from fcgipm.cli.words import coloured, moment, number, printable, size, span
 from fcgipm.verbs import ExitCode
 
-_ALL: Final = ("APP", "STATE", "INSTANCES", "BUSY", "QUEUE", "RESTARTS", "MEM", "UPTIME", "SOCKET", "LAST/NEXT")
+_ALL: Final = (
+    "APP", "STATE", "INSTANCES", "BUSY", "QUEUE", "WAIT", "RESTARTS", "MEM", "UPTIME", "SOCKET", "LAST/NEXT",
+)  # fmt: skip
 _LAYOUTS: Final = (
     _ALL,
     tuple(title for title in _ALL if title not in {"MEM", "SOCKET"}),
-    ("APP", "STATE", "INSTANCES", "QUEUE", "LAST/NEXT"),
+    ("APP", "STATE", "INSTANCES", "QUEUE", "WAIT", "LAST/NEXT"),
     ("APP", "STATE", "LAST/NEXT"),
 )
-_NUMBERS: Final = {"INSTANCES", "BUSY", "QUEUE", "RESTARTS", "MEM", "UPTIME"}
+_NUMBERS: Final = {"INSTANCES", "BUSY", "QUEUE", "WAIT", "RESTARTS", "MEM", "UPTIME"}
 
 _INSTANCES: Final = (("PID", "STATE", "AGE", "GENERATION", "CPU", "MEM"), ("PID", "STATE", "AGE"))
 
@@ -42,11 +44,13 @@ def details(app: Mapping[str, Any], *, width: int | None, colour: bool) -> list[
         ("kind", str(app["kind"])),
         ("socket", number(app["address"])),
         ("instances", _instances(app)),
-        ("queue", f"{number(app['queue'])} of {number(app['queue_limit'])} waiting"),
+        ("demand", _range(app)),
+        ("queue", _queue(app)),
         ("restarts", number(app["restarts"])),
         ("generation", number(app["generation"])),
         ("memory", size(_memory(app))),
         ("why", str(app["reason"] or "")),
+        ("no more", _limit(app)),
         ("next", str(app["next"] or "")),
     ]
     if app["kind"] == "external":
@@ -68,20 +72,60 @@ def _row(app: Mapping[str, Any]) -> Row:
     return {
         "APP": str(app["name"]),
         "STATE": str(app["state"]),
-        "INSTANCES": "-" if external else f"{number(app['ready'])}/{number(app['processes'])}",
+        "INSTANCES": "-" if external else _ready(app),
         "BUSY": number(app["busy"]),
         "QUEUE": "-" if external else _ratio(app["queue"], app["queue_limit"]),
+        "WAIT": moment(app.get("queue_oldest")),
         "RESTARTS": "-" if external else number(app["restarts"]),
         "MEM": size(_memory(app)),
         "UPTIME": span(max(ages, default=None)),
         "SOCKET": number(app["address"]),
-        "LAST/NEXT": ", ".join(filter(None, (app["reason"], app["next"]))) or "-",
+        "LAST/NEXT": ", ".join(filter(None, (*_remarks(app), _limit(app), app["reason"], app["next"]))) or "-",
     }
 
 
 def _instances(app: Mapping[str, Any]) -> str:
     busy = "" if app["busy"] is None else f", {app['busy']} connections open"
     return f"{number(app['ready'])} of {number(app['processes'])} ready{busy}"
+
+
+def _ready(app: Mapping[str, Any]) -> str:
+    """Return ``2/2``, ready and wanted, with ``of 10`` where there may be more."""
+    ready = f"{number(app['ready'])}/{number(app['processes'])}"
+    return f"{ready} of {app['processes_max']}" if _follows_demand(app) else ready
+
+
+def _range(app: Mapping[str, Any]) -> str:
+    if not _follows_demand(app):
+        return ""
+    load = "" if app["load"] is None else f", load {app['load']:.0%}"
+    return f"from {app['processes_min']} to {app['processes_max']} instances{load}"
+
+
+def _follows_demand(app: Mapping[str, Any]) -> bool:
+    return app.get("processes_min") != app.get("processes_max")
+
+
+def _queue(app: Mapping[str, Any]) -> str:
+    parts = [f"{number(app['queue'])} of {number(app['queue_limit'])} waiting"]
+    if app.get("queue_oldest") is not None:
+        parts.append(f"the longest for {moment(app['queue_oldest'])}")
+    return ", ".join([*parts, *_remarks(app)])
+
+
+def _remarks(app: Mapping[str, Any]) -> list[str]:
+    """Return what visitors suffer now."""
+    remarks = []
+    if app["queue"] is not None and app["queue"] > app["queue_limit"]:
+        remarks.append("the queue is full")
+    if app.get("queue_abandoned"):
+        remarks.append(f"{app['queue_abandoned']} gave up")
+    return remarks
+
+
+def _limit(app: Mapping[str, Any]) -> str:
+    """Return why an instance that is wanted is not started."""
+    return f"limited by {app['denied']}" if app.get("denied") else ""
 
 
 def _ratio(value: object, limit: object) -> str:

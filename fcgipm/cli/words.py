@@ -24,6 +24,11 @@ def span(seconds: float | None) -> str:
     return f"{whole}s"
 
 
+def moment(seconds: float | None) -> str:
+    """Return a span of time that may be short: ``0.4s``, ``12s``, ``2m 05s``; ``-`` where there is none."""
+    return f"{max(0.0, seconds):.1f}s" if seconds is not None and seconds < 9.95 else span(seconds)
+
+
 def size(count: int | None) -> str:
     """Return a number of bytes: ``512``, ``1.5K``, ``118M``; ``-`` where it is not known."""
     if count is None:

@@ -13,6 +13,7 @@ from fcgipm.core.commands import Command, Severity, Shutdown, Spawn, Tell, Topic
 from fcgipm.core.events import Instant
 from fcgipm.log import wall_clock
 from fcgipm.manager import translate
+from fcgipm.manager.observe import Observer
 from fcgipm.manager.record import EventRecord
 from fcgipm.manager.state import Member, State
 
@@ -45,20 +46,30 @@ class Driver:
         self.ending: Shutdown | None = None
         """Set once the daemon is about to end."""
         self._mourners: set[asyncio.Future[None]] = set()
+        self.observer = Observer(state, say)
 
     def step(self, event: events.Event) -> None:
         """Give *event* to the engine, carry out what it commands, and keep its deadline.
 
-        An error on the way ends the manager, whoever brought the event: what the engine holds is in doubt then.
+        Applications that it wants to be looked at are looked at first; that is also what time passing leads to.  An
+        error on the way ends the manager, whoever brought the event: what the engine holds is in doubt then.
         """
         try:
-            for command in self.state.engine.step(event, self.state.now()):
-                self._carry_out(command)
+            now = self.state.now()
+            looked_for = self.state.engine.looks(now)
+            if looked_for:
+                self._give(self.observer.observe(looked_for, now), now)
+            if not looked_for or not isinstance(event, events.Tick):
+                self._give(event, now)
             self._arm()
         except Exception as error:
             self._fail(error)
             raise
         self.state.changed.notify()
+
+    def _give(self, event: events.Event, now: Instant) -> None:
+        for command in self.state.engine.step(event, now):
+            self._carry_out(command)
 
     def note(self, tell: Tell, severity: str) -> None:
         """Keep *tell* as an event, with an instance's last words where it crashed."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from fcgipm.core.events import Removal
 from fcgipm.core.view import AppState
+from fcgipm.reporting import REASONS
 
 
 class Type(enum.Enum):
@@ -39,8 +40,11 @@ class Family:
 
 PREFIX: Final = "fcgipm_"
 
-BUCKETS: Final = (0.005, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+STARTUP_BUCKETS: Final = (0.005, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Upper bounds of the start-up histogram in seconds: a C program is ready in 5 ms, a large framework in 10 s."""
+REQUEST_BUCKETS: Final = (0.005, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+"""Those of the histograms of requests: from what a page takes at least to what visitors wait for at most."""
+CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
 APP_STATES: Final = tuple(state.value for state in AppState)
 INSTANCE_STATES: Final = ("starting", "ready", "retiring")
@@ -81,7 +85,8 @@ FAMILIES: Final = {
         ),
         Family(
             name="instances_limit", type=Type.GAUGE, labels=("app",),
-            help="How many instances the application may have.",
+            help="How many instances the application may have at most.",
+            notes="A dynamic application also has its part in the limit of all of them.",
         ),
         Family(
             name="instances_busy", type=Type.GAUGE, labels=("app",),
@@ -89,30 +94,53 @@ FAMILIES: Final = {
             notes="Read from the kernel at the scrape. Absent where it cannot be known.",
         ),
         Family(
+            name="instance_load_ratio", type=Type.GAUGE, labels=("app",),
+            help="The load factor of the policy: how much of the time the instances were busy, 1 for all of it.",
+            notes="Smoothed as the policy does it. Absent where the number of instances does not follow the demand.",
+        ),
+        Family(
             name="listen_queue_connections", type=Type.GAUGE, labels=("app",),
             help="Connections that wait to be accepted.",
-            notes="Read from the kernel at the scrape, Unix sockets included. "
-            "More than the limit means that visitors are being refused.",
+            notes="Read from the kernel at the scrape, Unix sockets included; those that were given up count until "
+            "they are accepted. More than the limit means that visitors are being refused.",
         ),
         Family(
             name="listen_queue_limit_connections", type=Type.GAUGE, labels=("app",),
             help="How many connections may wait.",
         ),
         Family(
+            name="listen_queue_oldest_seconds", type=Type.GAUGE, labels=("app",),
+            help="Time since the one was first seen who has waited for longest, 0 where nobody waits.",
+            notes="Seen by a scrape, or where the number of instances follows the demand, by the manager, which looks "
+            "10 times a second while somebody waits. Who has given up does not count.",
+        ),
+        Family(
+            name="listen_queue_abandoned_total", type=Type.COUNTER, labels=("app",),
+            help="Visitors who were seen to have given up before their connection was accepted.",
+            notes="An estimate, never too many: who gives up unseen between two looks is missing.",
+        ),
+        Family(
             name="spawns_total", type=Type.COUNTER, labels=("app", "reason"),
-            values=("initial", "replacement", "scale", "generation", "late-comer"),
+            values=("initial", "replacement", "scale", "generation", "late-comer", "somebody-came", "start-delay",
+                    "queue-full", "recycle", "overload-response"),
             help="Instances that were started, by reason.",
             notes="initial: for the first time, or after a stop. replacement: for one that ended unasked. generation: "
-            "by a restart or a changed definition. late-comer: for a visitor who waited at an old listener.",
+            "by a restart or a changed definition. late-comer: for a visitor who waited at an old listener. "
+            "somebody-came: for a visitor while none was ready. start-delay: somebody had waited for so long. "
+            "queue-full: visitors were about to be refused. recycle: for one that has reached max-requests, "
+            "max-lifetime or max-memory. overload-response: no instance, but what answers 503.",
         ),
         Family(
             name="start_failures_total", type=Type.COUNTER, labels=("app",),
             help="Starts that failed: the program could not be run, or was not ready within start-timeout.",
         ),
         Family(
-            name="spawn_denied_total", type=Type.COUNTER, labels=("app", "reason"), values=("restart-delay", "backoff"),
+            name="spawn_denied_total", type=Type.COUNTER, labels=("app", "reason"),
+            values=("restart-delay", "backoff", "init-start-delay", "generation", "max-processes",
+                    "max-class-processes", "max-processes-of-all"),
             help="Starts that were refused or put off, by reason.",
-            notes="Counted once for each change of the reason, as it is logged.",
+            notes="Counted once for each change of the reason, as it is logged. generation: a new one is being "
+            "published. max-processes-of-all: the limit of all dynamic applications together.",
         ),
         Family(
             name="exits_total", type=Type.COUNTER, labels=("app", "reason"),
@@ -123,10 +151,11 @@ FAMILIES: Final = {
         ),
         Family(
             name="retirements_total", type=Type.COUNTER, labels=("app", "result"),
-            values=tuple(how.value for how in Removal),
-            help="Instances that were removed, by how that was done.",
+            values=(*(how.value for how in Removal), "spared"),
+            help="Instances that were removed, by how that was done, and those that the policy spared.",
             notes="killed: found idle, then killed. asked: sent its stop signal, when nothing could reach it any more; "
-            "counted as killed, too, where it did not obey. cut: killed although it may have been serving.",
+            "counted as killed, too, where it did not obey. cut: killed although it may have been serving. spared: "
+            "chosen by the policy, found busy, and left alone.",
         ),
         Family(
             name="connections_cut_total", type=Type.COUNTER, labels=("app",),
@@ -136,6 +165,33 @@ FAMILIES: Final = {
         Family(
             name="instance_startup_seconds", type=Type.HISTOGRAM, labels=("app",),
             help="Time from the start of an instance until it was ready.",
+        ),
+        Family(
+            name="connection_seconds_total", type=Type.COUNTER, labels=("app",),
+            help="Time that visitors were connected to instances, all of them added up.",
+            notes="From reports; where nobody reports, an estimate from looks. Absent where neither is the case: where "
+            "the number of instances is fixed, nobody looks.",
+        ),
+        Family(
+            name="requests_total", type=Type.COUNTER, labels=("app", "class"), values=CLASSES,
+            help="Requests that web servers have reported, by the class of the status that the visitor got.",
+        ),
+        Family(
+            name="request_queue_seconds", type=Type.HISTOGRAM, labels=("app",),
+            help="Time from the beginning of a connect until the connection stood, from reports.",
+            notes="A Unix socket connects as soon as there is room in its queue.",
+        ),
+        Family(
+            name="request_seconds", type=Type.HISTOGRAM, labels=("app",),
+            help="Time from the beginning of a connect until the end of the answer, from reports.",
+        ),
+        Family(name="reports_total", type=Type.COUNTER, help="Reports of requests that have come and were believed."),
+        Family(
+            name="reports_dropped_total", type=Type.COUNTER, labels=("reason",),
+            values=(*REASONS, "unknown", "untrusted", "overflow"),
+            help="Reports of requests that have come and were not believed, or have not come.",
+            notes="unknown: of no application that exists. untrusted: not from the web server's user. overflow: the "
+            "socket had no room for them. The others: what was wrong in them.",
         ),
         Family(
             name="instance_cpu_seconds_total", type=Type.COUNTER, labels=("app",),
@@ -164,20 +220,6 @@ FAMILIES: Final = {
 """All families by name, in the order of the exposition."""
 
 
-LATER: Final = (
-    "instance_load_ratio",
-    "listen_queue_oldest_seconds",
-    "listen_queue_abandoned_total",
-    "connection_seconds_total",
-    "requests_total",
-    "request_queue_seconds",
-    "request_seconds",
-    "reports_total",
-    "reports_dropped_total",
-)
-"""What is not known without connectors."""
-
-
 def document() -> str:
     """Return docs/metrics.md."""
     lines = [
@@ -197,8 +239,6 @@ def document() -> str:
             labels += f" ({', '.join(family.values)})"
         meaning = " ".join(filter(None, (family.help, family.notes)))
         lines.append(f"| `{PREFIX}{family.name}` | {family.type.value} | {labels} | {meaning} |")
-    later = ", ".join(f"`{name}`" for name in LATER)
-    lines += ["", f"Those about single requests come with connectors, in a later version: {later}."]
     return "\n".join(lines) + "\n"
 
 

@@ -15,14 +15,14 @@ from fcgipm.codec import to_json
 from fcgipm.core import events
 from fcgipm.core.outcome import Outcome, Verdict
 from fcgipm.counting import counted
-from fcgipm.manager import observe, outcomes, streams
+from fcgipm.manager import outcomes, streams
 from fcgipm.manager.arguments import Arguments, processes, unknown_app
 from fcgipm.manager.driver import Driver
 from fcgipm.manager.metrics import Picture, render
 from fcgipm.manager.reach import addresses_of
 from fcgipm.manager.refusal import Refused, misused
 from fcgipm.manager.request import RequestError, request
-from fcgipm.manager.status import daemon, external, statics
+from fcgipm.manager.status import daemon, external, managed
 from fcgipm.manager.usage import read_usage
 from fcgipm.verbs import VERBS, ExitCode, Verb
 
@@ -49,9 +49,11 @@ async def show_status(call: Call) -> web.StreamResponse:
     _check_known(call, names, external=True, more=outcomes.views(state))  # those that are leaving, too
     externals = [external for name, external in state.externals.items() if _named(name, names)]
     reach = await state.prober.look(externals, within=_LOOK)
-    views = [view for view in state.engine.view(state.now()) if _named(view.name, names)]
+    now = state.now()
+    views = [view for view in state.engine.view(now) if _named(view.name, names)]
     usage = read_usage([each.pid for view in views for each in view.instances if each.pid is not None])
-    apps = [*statics(state, views, observe.traffic(state), usage), *(external(each, reach) for each in externals)]
+    samples = call.driver.observer.glance(now)
+    apps = [*managed(state, views, samples, usage), *(external(each, reach) for each in externals)]
     return _answer({**daemon(state), "apps": apps})
 
 
@@ -160,6 +162,7 @@ async def show_definitions(call: Call) -> web.StreamResponse:
             "daemon": to_json(state.daemon),
             "applications": [to_json(item) for item in state.applications.values() if _named(item.name, names)],
             "externals": [to_json(item) for item in state.externals.values() if _named(item.name, names)],
+            "dynamic": None if state.dynamic is None else to_json(state.dynamic),
             "listeners": [to_json(item) for item in state.listeners if _named(item.app, names)],
         }
     )
@@ -174,14 +177,15 @@ async def metrics(driver: Driver, asked: web.BaseRequest) -> web.StreamResponse:
     """Answer *asked* with the exposition, in the format that it accepts."""
     state = driver.state
     reach = await state.prober.look(state.externals.values(), within=_LOOK)
+    now = state.now()
     picture = Picture(
-        now=state.now(),
+        now=now,
         started_unix=state.started_unix,
         reload_good=state.reload_good,
         reload_unix=state.reload_unix,
         processes={"keeper": state.keeper_pid, "manager": os.getpid()},
-        apps=state.engine.view(state.now()),
-        traffic=observe.traffic(state),
+        apps=state.engine.view(now),
+        samples=driver.observer.glance(now),
         reachable={name: found.state == "reachable" for name, found in reach.items() if found.state != "unknown"},
     )
     body, kind = render(picture, state.tally, asked.headers.get("Accept", ""))

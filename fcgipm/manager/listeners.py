@@ -33,6 +33,14 @@ class Listeners:
         for held in self._of.values():
             yield from (one.fact for one in held)
 
+    def __len__(self) -> int:
+        """Return how many applications have any."""
+        return len(self._of)
+
+    def apps(self) -> tuple[str, ...]:
+        """Return the applications that have any."""
+        return tuple(self._of)
+
     def of(self, app: str) -> tuple[Held, ...]:
         """Return the listeners of *app*, whatever their generation."""
         return self._of.get(app, ())

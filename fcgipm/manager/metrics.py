@@ -20,20 +20,11 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from fcgipm import __version__
-from fcgipm.core.events import Instant
+from fcgipm.core.events import Instant, Sample
 from fcgipm.core.view import AppView
-from fcgipm.manager.families import APP_STATES, FAMILIES, INSTANCE_STATES, PREFIX, Type
+from fcgipm.manager.families import APP_STATES, CLASSES, FAMILIES, INSTANCE_STATES, PREFIX, Type
 from fcgipm.manager.tally import AppTally, Tally
 from fcgipm.manager.usage import Usage, read_process, read_usage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
-    """What the kernel says of one application's listeners; None where it is not known."""
-
-    waiting: int | None
-    limit: int | None
-    busy: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +40,8 @@ class Picture:
     processes: Mapping[str, int]
     """The process ids of ``keeper`` and ``manager``."""
     apps: tuple[AppView, ...]
-    traffic: Mapping[str, Traffic]
+    samples: Mapping[str, Sample]
+    """Of those applications that can be seen."""
     reachable: Mapping[str, bool]
     """The external applications."""
 
@@ -83,7 +75,7 @@ class _Scrape(Collector):
         cpu = self._tally.cpu_seconds()
         for app in self._picture.apps:
             self._add_view(app)
-            self._add_traffic(app.name)
+            self._add_sample(app.name)
             self._add_counters(app.name, self._tally.app(app.name))
             self._add("instance_cpu_seconds_total", (app.name,), cpu.get(app.name, 0.0))
             self._add("instance_resident_memory_bytes", (app.name,), memory.get(app.name))
@@ -102,6 +94,9 @@ class _Scrape(Collector):
         self._add("start_time_seconds", (), picture.started_unix)
         self._add("config_last_reload_successful", (), float(picture.reload_good))
         self._add("config_last_reload_success_timestamp_seconds", (), picture.reload_unix)
+        self._add("reports_total", (), self._tally.reports)
+        for reason, count in self._tally.reports_dropped.items():
+            self._add("reports_dropped_total", (reason,), count)
         for process, pid in picture.processes.items():
             used = read_process(pid)
             if used is not None:
@@ -126,17 +121,20 @@ class _Scrape(Collector):
         numbers = Counter(each.state for each in app.instances)
         for state in INSTANCE_STATES:
             self._add("instances", (app.name, state), numbers[state])
-        self._add("instances_limit", (app.name,), app.wanted)
+        self._add("instances_limit", (app.name,), app.most)
+        self._add("instance_load_ratio", (app.name,), None if app.load is None else float(app.load))
         self._add("connections_cut_total", (app.name,), app.cut)
         pause = 0 if app.backoff_until is None else max(0, app.backoff_until - self._picture.now)
         self._add("backoff_seconds", (app.name,), pause / 1e9)
 
-    def _add_traffic(self, app: str) -> None:
-        traffic = self._picture.traffic.get(app)
-        if traffic is not None:
-            self._add("instances_busy", (app,), traffic.busy)
-            self._add("listen_queue_connections", (app,), traffic.waiting)
-            self._add("listen_queue_limit_connections", (app,), traffic.limit)
+    def _add_sample(self, app: str) -> None:
+        sample = self._picture.samples.get(app)
+        if sample is not None:
+            oldest = 0 if sample.oldest_since is None else self._picture.now - sample.oldest_since
+            self._add("instances_busy", (app,), sample.busy)
+            self._add("listen_queue_connections", (app,), sample.queued)
+            self._add("listen_queue_limit_connections", (app,), sample.limit)
+            self._add("listen_queue_oldest_seconds", (app,), max(0, oldest) / 1e9)
 
     def _add_counters(self, app: str, counted: AppTally) -> None:
         for name, by_reason in counted.by_reason.items():
@@ -144,9 +142,16 @@ class _Scrape(Collector):
                 self._add(name, (app, reason), count)
         self._add("start_failures_total", (app,), counted.start_failures)
         self._add("output_dropped_bytes_total", (app,), counted.dropped)
-        self._families["instance_startup_seconds"].add_metric(
-            (app,), buckets=counted.startup.cumulative(), sum_value=counted.startup.sum
-        )
+        self._add("listen_queue_abandoned_total", (app,), counted.abandoned)
+        self._add("connection_seconds_total", (app,), counted.connected_ns and counted.connected_ns / 1e9)
+        for kind in CLASSES:
+            self._add("requests_total", (app, kind), counted.requests.get(kind, 0))
+        for name, histogram in (
+            ("instance_startup_seconds", counted.startup),
+            ("request_queue_seconds", counted.queueing),
+            ("request_seconds", counted.taking),
+        ):
+            self._families[name].add_metric((app,), buckets=histogram.cumulative(), sum_value=histogram.sum)
 
 
 def _family(name: str) -> Metric:

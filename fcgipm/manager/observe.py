@@ -1,38 +1,83 @@
-"""Looking, when somebody asks, at what waits in the kernel's queues."""
+"""Looking at applications: before the engine decides, and when somebody asks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Protocol
 
-from fcgipm import wire
-from fcgipm.linux.sock_diag import Diag, Endpoint, Queue, endpoint_named
-from fcgipm.manager.metrics import Traffic
+from fcgipm.core.commands import Severity
+from fcgipm.core.events import Instant, Observed, Sample
+from fcgipm.manager.sampling import Sampler
 from fcgipm.manager.state import State
+from fcgipm.manager.weighing import Scales
 
-_Facts: TypeAlias = Mapping[Endpoint, wire.ListenerFact]
-
-
-def traffic(state: State) -> dict[str, Traffic]:
-    """Return what the kernel says now about the listeners of every application that has one."""
-    facts = {endpoint_named(fact.bound): fact for fact in state.listeners}
-    try:
-        with Diag() as diag:
-            queues, busy = diag.queues(facts), diag.busy(facts)
-    except OSError:
-        return {}
-    own: dict[str, list[Endpoint]] = {}
-    for endpoint, fact in facts.items():
-        own.setdefault(fact.app, []).append(endpoint)
-    return {name: _sum(own.get(name, []), facts, queues, busy) for name in state.applications}
+Say = Callable[[Severity, str | None, str], None]
+"""Writes one message of fcgipm's own to the log: severity, application, text."""
 
 
-def _sum(own: list[Endpoint], facts: _Facts, queues: Mapping[Endpoint, Queue], busy: Mapping[Endpoint, int]) -> Traffic:
-    """Return the queue of the public one of an application's *own* listeners, and the connections of all of them."""
-    public = max(own, key=lambda endpoint: (facts[endpoint].published, facts[endpoint].generation), default=None)
-    queue = queues.get(public) if public is not None else None
-    return Traffic(
-        waiting=None if queue is None else queue.waiting,
-        limit=None if queue is None else queue.limit,
-        busy=sum(busy.get(endpoint, 0) for endpoint in own) if own else None,
-    )
+class Reported(Protocol):
+    """What connectors have reported, which is more than what is seen at the moments of looking."""
+
+    def take(self, app: str) -> tuple[int, int] | None:
+        """Return the connection time (ns) and the number of requests of *app* that were reported since the last call.
+
+        None where nobody reports on it: then what was seen holds.
+        """
+
+
+class Observer:
+    """Looks at the applications of *state*; by *say* it says what cannot be seen, and when it can be again."""
+
+    def __init__(self, state: State, say: Say) -> None:
+        self.reported: Reported | None = None
+        self._state = state
+        self._say = say
+        self._sampler = Sampler(state.tally.note_abandoned)
+        self._scales = Scales(state)
+        self._kept: dict[str, tuple[int, int]] = {}
+        """Of those that the engine follows: connection time and requests that it has not heard of yet."""
+        self._failure = ""
+
+    def observe(self, names: Iterable[str], now: Instant) -> Observed:
+        """Return what is to be seen of *names* now, for the engine; those that cannot be seen are missing."""
+        samples = self._look(names, now)
+        for name, sample in samples.items():
+            kept = self._kept.get(name)
+            self._kept[name] = _NOTHING
+            told = None if self.reported is None else self.reported.take(name)
+            if told is None:
+                told = sample.connection_time, sample.requests
+                if kept:
+                    told = told[0] + kept[0], told[1] + kept[1]
+                self._state.tally.note_connection_time(name, told[0])
+            if told != (sample.connection_time, sample.requests):
+                samples[name] = replace(sample, connection_time=told[0], requests=told[1])
+        for name, memory in self._scales.weigh(samples, now).items():
+            samples[name] = replace(samples[name], memory=memory)
+        return Observed(samples=samples)
+
+    def glance(self, now: Instant) -> Mapping[str, Sample]:
+        """Return what is to be seen of every application now, for people; those that cannot be seen are missing."""
+        samples = self._look(self._state.listeners.apps(), now)
+        self._kept = {
+            name: (time + samples[name].connection_time, requests + samples[name].requests)
+            for name, (time, requests) in self._kept.items()
+            if name in samples
+        }
+        return samples
+
+    def _look(self, names: Iterable[str], now: Instant) -> dict[str, Sample]:
+        samples = self._sampler.look(self._state.listeners, names, now)
+        failure = "; ".join(sorted({error.strerror or str(error) for error in self._sampler.failures.values()}))
+        if failure != self._failure:
+            self._failure = failure
+            if failure:
+                text = f"cannot see who waits for the applications: {failure}; the next looks are taken as planned"
+                self._say(Severity.WARNING, None, text)
+            else:
+                self._say(Severity.INFO, None, "who waits for the applications can be seen again")
+        return samples
+
+
+_NOTHING = (0, 0)

@@ -7,15 +7,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from fcgipm.config.schema import External
-from fcgipm.core.events import Instant
+from fcgipm.core.events import Instant, Sample
 from fcgipm.core.view import AppView, InstanceView
-from fcgipm.manager.metrics import Traffic
 from fcgipm.manager.reach import Reach, addresses_of
 from fcgipm.manager.state import State
 from fcgipm.manager.usage import Usage
 
 _SECOND: Final = 1_000_000_000
-_UNKNOWN: Final = Traffic(waiting=None, limit=None, busy=None)
+_OF_INSTANCES: Final = (
+    "generation", "processes", "processes_min", "processes_max", "ready", "queue", "queue_limit", "queue_oldest",
+    "queue_abandoned", "busy", "load", "restarts", "denied",
+)  # fmt: skip
+"""What is only known of applications whose instances fcgipm starts."""
 
 
 def daemon(state: State) -> dict[str, Any]:
@@ -28,47 +31,64 @@ def daemon(state: State) -> dict[str, Any]:
     }
 
 
-def statics(
-    state: State, views: Iterable[AppView], traffic: Mapping[str, Traffic], usage: Mapping[int, Usage]
+def managed(
+    state: State, views: Iterable[AppView], samples: Mapping[str, Sample], usage: Mapping[int, Usage]
 ) -> list[dict[str, Any]]:
     """Return the status of each application in *views*."""
     now = state.now()
-    return [_static(state, view, traffic.get(view.name, _UNKNOWN), usage, now) for view in views]
+    return [_managed(state, view, samples.get(view.name), usage, now) for view in views]
 
 
 def external(definition: External, reach: Mapping[str, Reach]) -> dict[str, Any]:
     """Return the status of an application that is managed elsewhere, in the same shape."""
     found = reach[definition.name]
-    unknown = ("generation", "processes", "ready", "queue", "queue_limit", "busy", "restarts")
     return {
         "name": definition.name,
         "kind": "external",
         "state": found.state,
         "address": ", ".join(addresses_of(definition)),
-        **dict.fromkeys(unknown),
+        **dict.fromkeys(_OF_INSTANCES),
         "reason": found.reason or None,
         "next": None,
         "instances": [],
     }
 
 
-def _static(state: State, view: AppView, traffic: Traffic, usage: Mapping[int, Usage], now: Instant) -> dict[str, Any]:
+def _managed(
+    state: State, view: AppView, sample: Sample | None, usage: Mapping[int, Usage], now: Instant
+) -> dict[str, Any]:
     listener = state.listener(view.name)
+    definition = state.applications.get(view.name)
     return {
         "name": view.name,
-        "kind": "static",
+        "kind": "dynamic" if definition is not None and definition.is_dynamic else "static",
         "state": view.state.value,
         "address": None if listener is None else listener.address,
         "generation": view.generation,
         "processes": view.wanted,
+        "processes_min": view.least,
+        "processes_max": view.most,
         "ready": view.ready,
-        "queue": traffic.waiting,
-        "queue_limit": traffic.limit,
-        "busy": traffic.busy,
+        **_queue(sample, now),
+        "load": None if view.load is None else round(float(view.load), 3),
         "restarts": view.restarts,
+        "denied": view.denied or None,
         "reason": view.reason or None,
         "next": _next(view, now),
         "instances": [_instance(instance, usage, now) for instance in view.instances],
+    }
+
+
+def _queue(sample: Sample | None, now: Instant) -> dict[str, Any]:
+    """Return who is there: in the queue, how long, given up, and with the instances."""
+    if sample is None:
+        return dict.fromkeys(("queue", "queue_limit", "queue_oldest", "queue_abandoned", "busy"))
+    return {
+        "queue": sample.queued,
+        "queue_limit": sample.limit,
+        "queue_oldest": None if sample.oldest_since is None else _span(now, sample.oldest_since),
+        "queue_abandoned": sample.abandoned,
+        "busy": sample.busy,
     }
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from fcgipm import wire
 from fcgipm.core.commands import Tell, Topic
 from fcgipm.core.events import InstanceId, Removal
-from fcgipm.manager.families import BUCKETS, FAMILIES
+from fcgipm.manager.families import CLASSES, FAMILIES, REQUEST_BUCKETS, STARTUP_BUCKETS
 from fcgipm.manager.usage import Usage
 
 _COUNTED: Final = {
@@ -19,31 +19,38 @@ _COUNTED: Final = {
     Topic.START_DENIED: "spawn_denied_total",
     Topic.INSTANCE_ENDED: "exits_total",
     Topic.INSTANCE_REMOVED: "retirements_total",
+    Topic.INSTANCE_SPARED: "retirements_total",
+    Topic.OVERLOADED: "spawns_total",
 }
 """Which message is counted by which metric, under the message's reason."""
 _GONE: Final = "gone"
 """The reason of the message that a retired instance has ended."""
 _REMOVALS: Final = frozenset(how.value for how in Removal)
+_TURNS_AWAY: Final = "overload-response"
+"""The reason of all that is told of what answers 503, which is no instance of its application."""
 
 
 @dataclass(slots=True)
 class Histogram:
-    """How long things took: *counts* for each of `BUCKETS` and one for what took longer, and the *sum* in seconds."""
+    """How long things took: *counts* for each of *bounds* and one for what took longer, and the *sum* in seconds."""
 
-    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    bounds: tuple[float, ...]
+    counts: list[int] = field(default_factory=list)
     sum: float = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one observation."""
-        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        if not self.counts:
+            self.counts = [0] * (len(self.bounds) + 1)
+        self.counts[bisect_left(self.bounds, seconds)] += 1
         self.sum += seconds
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Return (upper bound, how many took at most so long) for each bucket, the last one ``+Inf``."""
         total = 0
         buckets: list[tuple[str, float]] = []
-        for bound, count in zip((*map(str, BUCKETS), "+Inf"), self.counts, strict=True):
-            total += count
+        for place, bound in enumerate((*map(str, self.bounds), "+Inf")):
+            total += self.counts[place] if self.counts else 0
             buckets.append((bound, total))
         return buckets
 
@@ -51,14 +58,24 @@ class Histogram:
 class AppTally:
     """The counters of one application."""
 
-    __slots__ = ("_counts", "cpu_of_ended", "dropped", "start_failures", "startup")
+    __slots__ = (
+        "_counts", "abandoned", "connected_ns", "cpu_of_ended", "dropped", "queueing", "requests", "start_failures",
+        "startup", "taking",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], int] = {}
         """By metric and reason; those that are 0, which most are, are made up when they are asked for."""
-        self.startup = Histogram()
+        self.startup = Histogram(STARTUP_BUCKETS)
         self.start_failures = 0
         self.dropped = 0
+        self.abandoned = 0
+        self.connected_ns: int | None = None
+        """Nanoseconds; None where nobody looks and nobody reports."""
+        self.requests: dict[str, int] = {}
+        """Reported ones, by the class of their status."""
+        self.queueing = Histogram(REQUEST_BUCKETS)
+        self.taking = Histogram(REQUEST_BUCKETS)
         self.cpu_of_ended = 0.0
 
     def count(self, name: str, reason: str) -> None:
@@ -82,6 +99,8 @@ class Tally:
         self._app_of: dict[InstanceId, str] = {}
         self._spawned_at: dict[InstanceId, int] = {}
         self._cpu: dict[InstanceId, float] = {}
+        self.reports = 0
+        self.reports_dropped: Counter[str] = Counter(dict.fromkeys(FAMILIES["reports_dropped_total"].values, 0))
 
     def app(self, name: str) -> AppTally:
         """Return the counters of application *name*, at zero where nothing was counted yet."""
@@ -106,6 +125,8 @@ class Tally:
         if tell.topic is Topic.INSTANCE_STARTED and tell.instance is not None:
             self._app_of[tell.instance] = tell.app
         name, counted = _COUNTED.get(tell.topic), self.app(tell.app)
+        if tell.reason == _TURNS_AWAY and tell.topic is not Topic.OVERLOADED:
+            return
         if tell.topic is Topic.START_FAILED:
             counted.start_failures += 1
         elif tell.topic is Topic.INSTANCE_REMOVED and tell.reason not in _REMOVALS:
@@ -134,6 +155,34 @@ class Tally:
     def note_dropped(self, app: str, count: int) -> None:
         """Count *count* bytes of *app*'s output that the manager threw away."""
         self.app(app).dropped += count
+
+    def note_abandoned(self, app: str, count: int) -> None:
+        """Count *count* visitors of *app* who were seen to have given up."""
+        self.app(app).abandoned += count
+
+    def note_connection_time(self, app: str, nanoseconds: int) -> None:
+        """Add to the time that visitors were connected to *app*."""
+        counted = self.app(app)
+        counted.connected_ns = nanoseconds + (counted.connected_ns or 0)
+
+    def note_request(self, app: str, status: int, *, connect: float | None, response: float | None) -> None:
+        """Count one report that is believed: a request to *app* that the visitor got *status* (100 to 599) for.
+
+        *connect* and *response* are seconds from the beginning of the connect, None where they are not known.
+        """
+        self.reports += 1
+        counted = self.app(app)
+        kind = CLASSES[status // 100 - 1]
+        counted.requests[kind] = counted.requests.get(kind, 0) + 1
+        if connect is not None:
+            counted.queueing.add(connect)
+        if response is not None:
+            counted.taking.add(response)
+        self.note_connection_time(app, round((response or 0.0) * 1e9))
+
+    def note_reports_dropped(self, reason: str, count: int = 1) -> None:
+        """Count *count* reports that are not believed, or were lost."""
+        self.reports_dropped[reason] += count
 
     def note_usage(self, instance: InstanceId, app: str, usage: Usage) -> None:
         """Remember what *instance* has used so far; a counter never goes back, whatever /proc says."""

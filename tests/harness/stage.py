@@ -90,6 +90,8 @@ class Stage:
     deaf: bool = False
     applied: Callable[[int], wire.Applied] | None = None
     next_instance: int = 1
+    inodes: dict[str, int] = field(default_factory=dict)
+    """Of listening sockets that the test has made, by their applications; of whatever generation."""
 
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
@@ -295,6 +297,7 @@ class Stage:
             address=self._address(app),
             bound=f"{self.place}/private/{app}.{generation}",
             published=generation > 0,
+            inode=self.inodes.get(app, 0),
         )
 
     def _address(self, app: str) -> str:

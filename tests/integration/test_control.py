@@ -10,13 +10,14 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness.stage import Stage, app, encode, receive, staged
+from harness.visitors import accepted, connected, inode_of, unix_listener
 from harness.waiting import ended, until
 
 from fcgipm import wire
@@ -86,21 +87,22 @@ def test_what_is_kept_is_documented() -> None:
 
 
 def test_queue_and_busy_are_those_of_the_kernel(place: Path) -> None:
-    (place / "private").mkdir()
-    with socket.socket(socket.AF_UNIX) as listener, staged(place, app()) as stage:
-        listener.bind(f"{place}/private/blog.1")
-        listener.listen(7)
-        clients = [socket.socket(socket.AF_UNIX) for _ in range(3)]
-        for client in clients:
-            client.connect(f"{place}/private/blog.1")
-        accepted, _ = listener.accept()
-        try:
-            found = stage.status("blog")
-        finally:
-            for each in (*clients, accepted):
-                each.close()
-
-    assert (found["queue"], found["queue_limit"], found["busy"]) == (2, 7, 1)
+    with ExitStack() as stack:
+        listener = unix_listener(stack, f"{place}/s", 7)
+        stage = stack.enter_context(staged(place, app(), inodes={"blog": inode_of(listener)}))
+        clients = [connected(stack, listener) for _ in range(4)]
+        accepted(stack, listener)
+        first = stage.status("blog")
+        assert [first[f"queue{part}"] for part in ("", "_limit", "_abandoned")] == [3, 7, 0]
+        assert first["busy"] == 1
+        until(lambda: stage.status("blog")["queue_oldest"] > 0, what="the age of who was seen before grows")
+        clients[1].close()
+        second = stage.status("blog")
+        assert [second[f"queue{part}"] for part in ("", "_limit", "_abandoned")] == [3, 7, 1]
+        assert b'fcgipm_listen_queue_abandoned_total{app="blog"} 1.0' in stage.ask("GET", "/metrics").body
+        while stage.status("blog")["queue"]:
+            accepted(stack, listener)
+        assert stage.status("blog")["queue_oldest"] is None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from fcgipm.cli.words import number, printable, size, span, wants_colour
+from fcgipm.cli.words import moment, number, printable, size, span, wants_colour
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,23 @@ from fcgipm.cli.words import number, printable, size, span, wants_colour
 )  # fmt: skip
 def test_a_span_has_its_two_largest_units(seconds: float | None, text: str) -> None:
     assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "-"),
+        (0, "0.0s"),
+        (0.44, "0.4s"),
+        (9.94, "9.9s"),
+        (9.96, "9s"),
+        (10, "10s"),
+        (125, "2m 05s"),
+        (-1, "0.0s"),
+    ],
+)
+def test_a_short_span_has_tenths(seconds: float | None, text: str) -> None:
+    assert moment(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,17 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from fcgipm.core.commands import Severity, Tell, Topic
-from fcgipm.core.events import InstanceId, Instant
+from fcgipm.core.events import InstanceId, Instant, Sample
 from fcgipm.core.view import AppState, AppView, InstanceView
 from fcgipm.manager.families import FAMILIES, PREFIX, Family, Type, document
-from fcgipm.manager.metrics import Picture, Traffic, render
+from fcgipm.manager.metrics import Picture, render
 from fcgipm.manager.tally import Tally
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 ME = InstanceView(
     instance=InstanceId(1), pid=None, state="ready", started_at=Instant(0), ready_at=Instant(1), generation=1
 )
+SAMPLE = Sample(queued=3, limit=100, abandoned=1, oldest_since=Instant(750_000_000), busy=2)
 WORK = "import time\nwhile time.process_time() < 0.03: pass\nprint(flush=True)\ninput()"
 
 
@@ -44,8 +46,8 @@ def worker() -> Iterator[InstanceView]:
 
 def view(name: str = "blog", **more: object) -> AppView:
     plain = AppView(
-        name=name, state=AppState.RUNNING, generation=1, wanted=2, least=2, most=2, ready=1, restarts=0, reason="", next_at=None,
-        backoff_until=None, abandoned=0, cut=0, denied="", load=None, instances=(ME,),
+        name=name, state=AppState.RUNNING, generation=1, wanted=2, least=2, most=2, ready=1, restarts=0, reason="",
+        next_at=None, backoff_until=None, abandoned=0, cut=0, denied="", load=None, instances=(ME,),
     )  # fmt: skip
     return replace(plain, **more)  # type: ignore[arg-type]  # each test knows the fields it names
 
@@ -54,7 +56,7 @@ def picture(*apps: AppView, **more: object) -> Picture:
     plain = Picture(
         now=Instant(1_000_000_000), started_unix=1.7e9, reload_good=True, reload_unix=1.7e9,
         processes={"keeper": os.getppid(), "manager": os.getpid()}, apps=apps,
-        traffic={app.name: Traffic(waiting=3, limit=100, busy=2) for app in apps}, reachable={"old": False},
+        samples={app.name: SAMPLE for app in apps}, reachable={"old": False},
     )  # fmt: skip
     return replace(plain, **more)  # type: ignore[arg-type]  # each test knows the fields it names
 
@@ -75,7 +77,9 @@ def scrape(*apps: AppView, tally: Tally | None = None, **more: object) -> Sample
 
 
 def test_every_family_of_the_table_is_there_with_its_type_help_and_labels() -> None:
-    body, kind = render(picture(view(instances=())), Tally(), "")
+    tally = Tally()
+    tally.note_connection_time("blog", 0)
+    body, kind = render(picture(view(instances=(), load=Fraction(1, 2))), tally, "")
     assert kind.startswith("text/plain; version=")
     found = {family.name: family for family in read_text(body.decode())}
     for family in FAMILIES.values():
@@ -113,9 +117,48 @@ def test_exactly_one_state_is_1() -> None:
 
 def test_instances_are_counted_by_their_state() -> None:
     going = replace(ME, instance=InstanceId(2), pid=None, state="retiring")
-    found = scrape(view(instances=(ME, going)))
+    found = scrape(view(instances=(ME, going), wanted=3, most=7))
     assert found["instances"] == {("blog", "starting"): 0, ("blog", "ready"): 1, ("blog", "retiring"): 1}
-    assert found["instances_limit"] == {("blog",): 2}
+    assert found["instances_limit"] == {("blog",): 7}
+
+
+def test_who_waits_is_what_was_seen() -> None:
+    found = scrape(view(), view("calm"), samples={"blog": SAMPLE, "calm": Sample(queued=0, limit=9)})
+    assert found["listen_queue_connections"] == {("blog",): 3, ("calm",): 0}
+    assert found["listen_queue_limit_connections"] == {("blog",): 100, ("calm",): 9}
+    assert found["listen_queue_oldest_seconds"] == {("blog",): 0.25, ("calm",): 0}
+    assert found["instances_busy"] == {("blog",): 2, ("calm",): 0}
+
+
+def test_the_load_is_that_of_applications_that_follow_the_demand() -> None:
+    found = scrape(view(load=Fraction(2, 3)), view("fixed"))
+    assert found["instance_load_ratio"] == {("blog",): pytest.approx(2 / 3)}
+
+
+def test_connection_time_is_absent_where_nobody_keeps_count() -> None:
+    tally = Tally()
+    tally.note_connection_time("blog", 1_500_000_000)
+    tally.note_connection_time("rests", 0)
+    found = scrape(view(), view("rests"), view("fixed"), tally=tally)["connection_seconds_total"]
+    assert found == {("blog",): 1.5, ("rests",): 0}
+
+
+def test_reports_are_shown_by_class_and_time() -> None:
+    tally = Tally()
+    tally.note_request("blog", 204, connect=0.001, response=0.25)
+    tally.note_request("blog", 503, connect=None, response=None)
+    tally.note_reports_dropped("unknown", 3)
+    found = scrape(view(), view("other"), tally=tally)
+    assert found["reports_total"] == {(): 2}
+    assert found["reports_dropped_total"]["unknown",] == 3
+    assert found["reports_dropped_total"]["overflow",] == 0
+    assert {key: value for key, value in found["requests_total"].items() if value} == {
+        ("blog", "2xx"): 1, ("blog", "5xx"): 1
+    }  # fmt: skip
+    assert len(found["requests_total"]) == 10
+    assert (found["request_seconds_count"]["blog",], found["request_seconds_sum"]["blog",]) == (1, 0.25)
+    assert (found["request_queue_seconds_count"]["blog",], found["request_queue_seconds_count"]["other",]) == (1, 0)
+    assert found["connection_seconds_total"] == {("blog",): 0.25}
 
 
 def test_reasons_begin_at_0() -> None:
@@ -131,10 +174,10 @@ def test_a_backoff_counts_down_to_0() -> None:
 
 
 def test_what_the_kernel_does_not_tell_is_absent() -> None:
-    found = scrape(view(), traffic={"blog": Traffic(waiting=None, limit=100, busy=None)})
-    assert "listen_queue_connections" not in found
+    found = scrape(view(), samples={})
+    for name in ("connections", "limit_connections", "oldest_seconds"):
+        assert f"listen_queue_{name}" not in found
     assert "instances_busy" not in found
-    assert found["listen_queue_limit_connections"] == {("blog",): 100}
 
 
 def test_memory_that_cannot_be_read_is_absent_and_that_of_no_instance_is_0(worker: InstanceView) -> None:
@@ -163,7 +206,7 @@ def test_an_application_that_was_removed_has_no_series_and_begins_anew_when_it_c
 
 def test_no_label_is_a_process_id() -> None:
     labels = {label for family in FAMILIES.values() for label in family.labels}
-    assert labels == {"app", "state", "reason", "result", "process", "version", "python"}
+    assert labels == {"app", "state", "reason", "result", "process", "version", "python", "class"}
 
 
 def test_the_page_is_made_from_the_table() -> None:

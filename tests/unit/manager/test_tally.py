@@ -7,6 +7,7 @@ import pytest
 from fcgipm import wire
 from fcgipm.core.commands import Severity, Tell, Topic
 from fcgipm.core.events import InstanceId, Removal
+from fcgipm.manager.families import FAMILIES, STARTUP_BUCKETS
 from fcgipm.manager.tally import Histogram, Tally
 from fcgipm.manager.usage import Usage
 
@@ -26,7 +27,31 @@ def test_starts_are_counted_by_their_reason(tally: Tally) -> None:
     for reason in ("initial", "initial", "replacement"):
         tally.note(tell(Topic.INSTANCE_STARTED, reason))
     spawns = tally.app("blog").by_reason["spawns_total"]
-    assert spawns == {"initial": 2, "replacement": 1, "scale": 0, "generation": 0, "late-comer": 0}
+    assert +spawns == {"initial": 2, "replacement": 1}
+    assert set(spawns) == set(FAMILIES["spawns_total"].values)
+
+
+def test_what_answers_503_is_a_start_and_nothing_else(tally: Tally) -> None:
+    for topic in (Topic.OVERLOADED, Topic.START_FAILED, Topic.INSTANCE_ENDED):
+        tally.note(tell(topic, "overload-response"))
+    counted = tally.app("blog")
+    assert +counted.by_reason["spawns_total"] == {"overload-response": 1}
+    assert not +counted.by_reason["exits_total"]
+    assert counted.start_failures == 0
+
+
+def test_an_instance_that_the_policy_spared_is_counted(tally: Tally) -> None:
+    tally.note(tell(Topic.INSTANCE_SPARED, "spared"))
+    assert +tally.app("blog").by_reason["retirements_total"] == {"spared": 1}
+
+
+def test_a_request_is_counted_with_what_is_known_of_it(tally: Tally) -> None:
+    for status, connect, response in ((200, 0.0, 2.0), (201, None, 0.5), (502, None, None)):
+        tally.note_request("blog", status, connect=connect, response=response)
+    counted = tally.app("blog")
+    assert counted.requests == {"2xx": 2, "5xx": 1}
+    assert (counted.connected_ns, counted.taking.sum, sum(counted.queueing.counts)) == (2_500_000_000, 2.5, 1)
+    assert tally.reports == 3
 
 
 def test_a_failed_start_is_no_start(tally: Tally) -> None:
@@ -67,7 +92,8 @@ def test_the_time_to_become_ready_is_put_into_a_bucket(tally: Tally) -> None:
 
 
 def test_a_bound_belongs_to_its_bucket() -> None:
-    histogram = Histogram()
+    histogram = Histogram(STARTUP_BUCKETS)
+    assert set(dict(histogram.cumulative()).values()) == {0}
     for seconds in (0.005, 0.0050001, 31.0):
         histogram.add(seconds)
     found = dict(histogram.cumulative())
