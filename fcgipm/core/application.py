@@ -98,9 +98,11 @@ def removed(books: Books, event: Removed, now: Instant, out: list[Command]) -> N
     if instance.state is not InstanceState.RETIRING:
         return
     instance.removed(event.how, now)
-    scaling.taken(books, instance, now)
     how = event.how.value
     text = f"was {how}: {instance.why_retiring}"
+    if not scaling.taken(books, instance, now):
+        label = f"{books.name}/{instance.id}"
+        books.chronicle.enter(now, "remove", "retired", f"{label} {text}", requests_cut=event.connections or None)
     out.append(books.message_of(instance, Severity.DEBUG, Topic.INSTANCE_REMOVED, text, reason=how))
     if event.how is Removal.CUT and event.connections:
         books.cut += event.connections
@@ -173,6 +175,7 @@ def program_changed(books: Books, out: list[Command]) -> None:
 
 def start(books: Books, now: Instant, out: list[Command]) -> None:
     """Let it run; ends a back-off."""
+    books.chronicle.enter(now, "wish", "start", "started by an operator")
     books.trouble = Trouble.NONE
     if books.errand is not None and books.errand.topic is Topic.APP_STOPPED:
         books.errand = None
@@ -195,6 +198,7 @@ def stop(books: Books, now: Instant, out: list[Command]) -> None:
     if books.mode is Mode.RUN:
         books.mode = Mode.STOP
         out.append(books.message(Severity.INFO, Topic.APP_STOPPING, "stopping, by an operator"))
+        books.chronicle.enter(now, "wish", "stop", "stopped by an operator")
         generations.empty(books, books.newest + 1, "stopped", now, out)
         _wait_for(books, Topic.APP_STOPPED, now)
         books.reason = "by an operator"
@@ -202,16 +206,19 @@ def stop(books: Books, now: Instant, out: list[Command]) -> None:
 
 def restart(books: Books, now: Instant, out: list[Command]) -> None:
     """Replace every instance, the replacement first."""
+    books.chronicle.enter(now, "wish", "restart", "restarted by an operator")
     out.append(books.message(Severity.INFO, Topic.APP_RESTARTING, "restarting, by an operator"))
     _replace_all(books, Restart(why="restarted by an operator", new_listener=False), now, out)
 
 
-def rescale(books: Books, processes: int | None, out: list[Command]) -> None:
+def rescale(books: Books, processes: int | None, now: Instant, out: list[Command]) -> None:
     """Keep *processes* instances; None: as many as configured, or as the demand needs."""
     books.scale = processes
     books.level = max(books.definition.least, min(len(books.slots), books.definition.most))
     how = "as configured" if processes is None else "by an operator"
-    out.append(books.message(Severity.INFO, Topic.APP_SCALED, f"scaled to {books.wanted} {how}"))
+    text = f"scaled to {books.wanted} {how}"
+    out.append(books.message(Severity.INFO, Topic.APP_SCALED, text))
+    books.chronicle.enter(now, "wish", "scale", text)
 
 
 def redefine(books: Books, definition: Application, change: Change, now: Instant, out: list[Command]) -> None:
@@ -221,6 +228,7 @@ def redefine(books: Books, definition: Application, change: Change, now: Instant
         books.world.terms = terms_of_application(definition)
     books.level = max(definition.least, min(books.level, definition.most))
     out.append(books.message(Severity.INFO, Topic.APP_CHANGED, f"changed: {change.value}"))
+    books.chronicle.enter(now, "wish", "apply", f"its definition has changed: {change.value}")
     is_another = change in (Change.GENERATION, Change.LISTENER)
     if is_another or _range(before) != _range(definition) or before.autostart != definition.autostart:
         books.scale = None

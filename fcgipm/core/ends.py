@@ -22,10 +22,9 @@ def failed_start(books: Books, instance: Instance, why: str, now: Instant, out: 
     label = f"cannot spawn {books.name}/{instance.id}: {why}"
     proving = _is_proving(books, instance)
     consequences = _count_end(books, instance, 0, now, clean=False, proving=proving, reason=why)
-    out.append(
-        books.message(Severity.ERROR, Topic.START_FAILED, f"{label}; {_what_next(books, now, proving=proving)}",
-                      reason="start-failed")
-    )  # fmt: skip
+    text = f"{label}; {_what_next(books, now, proving=proving)}"
+    out.append(books.message(Severity.ERROR, Topic.START_FAILED, text, reason="start-failed"))
+    books.chronicle.enter(now, "end", "start-failed", text, failures_in_a_row=books.backoff.failures or None)
     out.extend(consequences)
     if proving:
         generations.abandon(books, label, now, out)
@@ -41,15 +40,17 @@ def died(books: Books, instance: Instance, event: Exited, now: Instant, out: lis
     if refusal is not None:
         why = f"the wrapper refused it: {refusal} ({how})"
         if not proving:
-            _fail(books, instance, why, out)
+            _fail(books, instance, why, now, out)
             return
     consequences = _count_end(books, instance, life, now, clean=event.code == 0, proving=proving, reason=why)
     severity = Severity.INFO if event.code == 0 else Severity.WARNING
     text = f"(pid {instance.pid}) ended: {why}; {_what_next(books, now, proving=proving)}"
     out.append(books.message_of(instance, severity, Topic.INSTANCE_ENDED, text, reason=_exit_word(event)))
+    label = f"{books.name}/{instance.id}"
+    books.chronicle.enter(now, "end", "died", f"{label} {text}", failures_in_a_row=books.backoff.failures or None)
     out.extend(consequences)
     if proving:
-        generations.abandon(books, f"{books.name}/{instance.id}: {why}", now, out)
+        generations.abandon(books, f"{label}: {why}", now, out)
 
 
 def _is_proving(books: Books, instance: Instance) -> bool:
@@ -124,7 +125,7 @@ def _count_failure(books: Books, life: Duration, now: Instant, out: list[Command
         out.append(books.message(Severity.ERROR, Topic.BACKOFF_ENTERED, text))
 
 
-def _fail(books: Books, instance: Instance, why: str, out: list[Command]) -> None:
+def _fail(books: Books, instance: Instance, why: str, now: Instant, out: list[Command]) -> None:
     books.forget(instance)
     books.restarts += 1
     if books.trouble is Trouble.FAILED:
@@ -133,6 +134,7 @@ def _fail(books: Books, instance: Instance, why: str, out: list[Command]) -> Non
     books.reason = why
     text = f"failed: {why}; it is not tried again until `fcgipmctl start {books.name}` or a changed definition"
     out.append(books.message(Severity.ERROR, Topic.APP_FAILED, text, reason="wrapper"))
+    books.chronicle.enter(now, "end", "failed", text)
 
 
 def _what_next(books: Books, now: Instant, *, proving: bool) -> str:

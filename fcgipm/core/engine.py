@@ -328,7 +328,7 @@ def _take_of_app(
         case ev.RestartRequested():
             app.restart(books, now, out)
         case ev.ScaleRequested():
-            app.rescale(books, event.processes, out)
+            app.rescale(books, event.processes, now, out)
 
 
 def _have_judged(concerned: list[Books] | None, event: Event, now: Instant) -> None:

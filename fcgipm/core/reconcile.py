@@ -16,6 +16,7 @@ from fcgipm.core.events import Instant
 from fcgipm.core.instance import Instance
 from fcgipm.core.lifecycle import InstanceState
 from fcgipm.core.note import Mode, write
+from fcgipm.core.policy.classic import STARTS
 from fcgipm.core.rollout import Errand, Phase, Roll, Slot, Switch
 from fcgipm.core.starting import spawn
 from fcgipm.counting import counted
@@ -181,6 +182,8 @@ def _grow(books: Books, now: Instant, out: list[Command]) -> None:
     for generation, slot in list(books.startable()):
         if books.start_at(slot) <= now:
             slot.instance = spawn(books, generation, slot.why, now, out).id
+            if slot.why not in STARTS:
+                books.chronicle.enter(now, "start", slot.why, f"{slot.why}: an instance is started")
 
 
 def _advance(books: Books, out: list[Command]) -> None:

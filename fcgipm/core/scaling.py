@@ -63,8 +63,8 @@ def start_what_is_wanted(books: Books, now: Instant, out: list[Command]) -> None
         return
     books.denial = Denial("", now)
     books.level += 1
-    books.slots.append(Slot(not_before=now, why=rule))
     books.chronicle.enter(now, "start", rule, f"{rule}: one more, {books.level} in all", **_seen(books, now))
+    books.slots.append(Slot(not_before=now, why=rule))
 
 
 def _rule(books: Books, now: Instant) -> str | None:
@@ -213,16 +213,17 @@ def spared(books: Books, instance: Instance, why: Refusal, out: list[Command]) -
     return True
 
 
-def taken(books: Books, instance: Instance, now: Instant) -> None:
-    """Give up the place of an attempt's victim, which is gone."""
+def taken(books: Books, instance: Instance, now: Instant) -> bool:
+    """Give up the place of an attempt's victim, which is gone; return whether *instance* was one."""
     attempt = books.attempt
     if attempt is None or attempt.victim != instance.id:
-        return
+        return False
     attempt.victim = None
     attempt.left -= 1
     give_up_slot(books, instance)
-    text = f"{attempt.rule}: {books.name}/{instance.id} was idle and went, {books.level} stay"
+    text = f"{attempt.rule}: {books.name}/{instance.id} was idle and went, {books.level} left"
     books.chronicle.enter(now, "remove", attempt.rule, text)
+    return True
 
 
 def give_up_slot(books: Books, instance: Instance) -> None:

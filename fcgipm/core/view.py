@@ -113,13 +113,40 @@ class Decision:
     """The first of *times* that it was decided so without a change between."""
     times: int
     action: str
-    """``start``, ``deny``, ``remove``, ``spare`` (all were busy), ``keep``, or ``end``: one ended by itself."""
+    """``start``, ``deny``, ``remove``, ``spare`` (all were busy), ``keep``; ``end``: one ended by itself; ``wish``:
+    somebody wants it otherwise."""
     rule: str
-    """The rule that fired: a word such as ``somebody-came``, ``start-delay``, ``queue-full``, ``kill-run``."""
+    """The rule that fired: ``somebody-came``, ``start-delay``, ``queue-full``, ``kill-run``, ``replacement`` …"""
     inputs: Mapping[str, str]
     """What was looked at, for people: names and values."""
     text: str
     """The decision in a sentence, with what limited it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighing:
+    """What the next start and the next removal depend on; None: it is not known, or nothing depends on it."""
+
+    starting: int
+    """Instances that are starting, or about to be: help on its way."""
+    seen_at: Instant | None
+    """When what follows was seen."""
+    waiting: int | None
+    """Visitors in the queue who have not given up."""
+    abandoned: int | None
+    """Those who have."""
+    oldest_since: Instant | None
+    """When the oldest who waits was first seen."""
+    busy: int | None
+    """Accepted connections."""
+    start_delay: Duration | None
+    load_left: Fraction | None
+    """The load that one instance less would leave for each; of the last one its own."""
+    threshold: Fraction | None
+    """What that must be below for one to go."""
+    in_all: int | None
+    """Instances of all dynamic applications together, for one of them."""
+    in_all_at_most: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +156,13 @@ class Explanation:
     view: AppView
     policy: str
     """``static``, ``classic``, or ``scaled`` by an operator."""
+    summary: str
+    """The state and why, in a sentence that goes on after the application's name."""
+    next_start: str
+    """Under which circumstances one more is started; empty where their number does not follow the demand."""
+    next_removal: str
+    """Under which one goes, or why none does; empty likewise."""
+    weighing: Weighing
     decisions: tuple[Decision, ...]
     """The last ones, the oldest first."""
     plans: tuple[tuple[Instant, str], ...]

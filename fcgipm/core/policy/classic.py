@@ -274,6 +274,10 @@ def start_due(
     return Instant(since + settings.start_delay)
 
 
+STARTS: Final = frozenset({"somebody-came", "start-delay", "queue-full"})
+"""The rules by which one more is due."""
+
+
 def why_start(crowd: Crowd, *, ready: int) -> str:
     """Return the rule by which one more is due: ``somebody-came``, ``queue-full`` or ``start-delay``."""
     if crowd.waiting > 0 and ready <= 0:
