@@ -13,6 +13,7 @@ from fcgipm.core.commands import Command, Severity, Shutdown, Spawn, Tell, Topic
 from fcgipm.core.events import Instant
 from fcgipm.log import wall_clock
 from fcgipm.manager import translate
+from fcgipm.manager.ensuring import Ensuring
 from fcgipm.manager.observe import Observer
 from fcgipm.manager.record import EventRecord
 from fcgipm.manager.state import Member, State
@@ -46,6 +47,8 @@ class Driver:
         self.ending: Shutdown | None = None
         """Set once the daemon is about to end."""
         self._mourners: set[asyncio.Future[None]] = set()
+        self.ensuring = Ensuring(state, self.step, send, say)
+        """Answers those who want an instance that is ready."""
         self.observer = Observer(state, say)
 
     def step(self, event: events.Event) -> None:
@@ -66,6 +69,7 @@ class Driver:
             self._fail(error)
             raise
         self.state.changed.notify()
+        self.ensuring.after_step()
 
     def _give(self, event: events.Event, now: Instant) -> None:
         for command in self.state.engine.step(event, now):

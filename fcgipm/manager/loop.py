@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -17,6 +18,7 @@ from fcgipm.core.commands import Severity
 from fcgipm.linux import memory
 from fcgipm.log import wall_clock
 from fcgipm.manager import control, translate
+from fcgipm.manager.connector import serve_connector
 from fcgipm.manager.destination import Destination
 from fcgipm.manager.driver import Driver
 from fcgipm.manager.record import EventRecord, LogLine
@@ -24,6 +26,7 @@ from fcgipm.manager.state import State
 
 EX_SOFTWARE: Final = 70
 _UCRED: Final = struct.Struct("3i")
+_SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 @dataclass(slots=True)
@@ -72,7 +75,11 @@ class Manager:
             self._send(wire.Heard(count=self._heard))
 
     def _failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self._end(context.get("exception") or RuntimeError(context.get("message")))
+        error = context.get("exception")
+        if "socket" in context and isinstance(error, OSError) and error.errno in _SHORTAGE:  # accept is tried again
+            self.say(Severity.WARNING, None, f"no more connections can be taken for now: {error.strerror}")
+            return
+        self._end(error or RuntimeError(context.get("message")))
 
     def _end(self, error: BaseException) -> None:
         """End loudly: this is a bug.  The keeper starts another manager, and the instances serve on."""
@@ -162,6 +169,8 @@ class Manager:
                     starting = control.serve_control(listener, driver, self._keeper_uid)
                 case "metrics":
                     starting = control.serve_metrics(listener, driver)
+                case "connector":
+                    starting = serve_connector(listener, driver, self._keeper_uid)
                 case _:
                     listener.close()
                     continue
@@ -178,7 +187,7 @@ class Manager:
         self._destination.write(line)
 
     def _take_report(self, driver: Driver, report: wire.Report, descriptors: list[int]) -> None:
-        state = driver.state
+        state, gone = driver.state, None
         state.tally.note_report(report)
         match report:
             case wire.Spawned():
@@ -188,14 +197,23 @@ class Manager:
                 else:
                     _close_all(descriptors)
             case wire.Exited():
+                ended = state.instances.get(report.instance)
+                gone = None if ended is None else ended.app
                 state.logs.drain(report.instance)
+            case wire.Published():
+                gone = report.listener.app
+            case wire.Opened():
+                driver.ensuring.opened(report)
+            case wire.OpenFailed():
+                driver.ensuring.failed(report)
             case _:
                 self._take_notice(driver, report)
         state.learn(report)
         event = translate.event_of(report)
         if event is not None:
             driver.step(event)
-        if isinstance(report, wire.Exited):
+        if gone is not None:
+            state.forget(gone)
             state.logs.forget(state.applications)
 
     def _take_notice(self, driver: Driver, report: wire.Report) -> None:

@@ -79,17 +79,16 @@ class Reader:
             raise BadRequest("there is nothing to upgrade to") from None
         if self._size > MAX_HEAD:
             raise BadRequest(f"a request has at most {MAX_HEAD} bytes", 431)
-        if not self._complete:
-            return None
-        question = Question(self._target(), self._parser.should_keep_alive())
-        self._size = 0
-        self._forget()
+        question = self._question
+        if question is not None:
+            self._size = 0
+            self._forget()
         return question
 
     def _forget(self) -> None:
         self._url = b""
         self._given: dict[bytes, bytes] = {}
-        self._complete = False
+        self._question: Question | None = None
 
     def _target(self) -> str:
         app, script = self._given.get(_APP), self._given.get(_SCRIPT)
@@ -108,7 +107,7 @@ class Reader:
 
     def on_message_begin(self) -> None:
         """Take it that a request begins."""
-        if self._complete:
+        if self._question is not None:
             raise BadRequest("a request came before the last one was answered")
 
     def on_url(self, url: bytes) -> None:
@@ -121,7 +120,7 @@ class Reader:
         if name in (_APP, _SCRIPT):
             if name in self._given:
                 raise BadRequest(f"{name.decode()} is there twice")
-            self._given[name] = value
+            self._given[name] = value.strip(b" \t")
         elif name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):
             raise BadRequest("a request has no body here")
 
@@ -143,7 +142,7 @@ class Reader:
 
     def on_message_complete(self) -> None:
         """Take it that the request is complete."""
-        self._complete = True
+        self._question = Question(self._target(), self._parser.should_keep_alive())
 
 
 def encode(answer: Answer, *, keep: bool) -> bytes:

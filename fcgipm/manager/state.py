@@ -121,8 +121,8 @@ class State:
         self.learn(report)
         return definition
 
-    def close(self, app: str) -> None:
-        """Forget the dynamic application *app* if the engine has."""
+    def forget(self, app: str) -> None:
+        """Forget *app* if it was a dynamic application and the engine has forgotten it."""
         known = self.applications.get(app)
         if known is not None and known.is_dynamic and self.engine.prospect(app, self.now()) is None:
             del self.applications[app]

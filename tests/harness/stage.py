@@ -19,7 +19,7 @@ from typing import Any
 
 from fcgipm import wire
 from fcgipm.codec import to_json
-from fcgipm.config.schema import Application, Daemon, External
+from fcgipm.config.schema import Application, Daemon, Dynamic, External
 from fcgipm.manager.translate import address_of
 from harness.waiting import until
 
@@ -87,8 +87,13 @@ class Stage:
     """Read ends that a manager is handed at its beginning; without that, only the one that spawned them reads."""
     failing: frozenset[str] = frozenset()
     """Applications whose instances cannot be spawned."""
+    slow: bool = False
+    """Whether instances become ready by `make_ready` only."""
     deaf: bool = False
     applied: Callable[[int], wire.Applied] | None = None
+    dynamic: Dynamic | None = None
+    scripts: Mapping[str, str | None] = field(default_factory=dict)
+    """What the keeper says of scripts, by ROOT/path: None where they may run, else why not; missing where not named."""
     next_instance: int = 1
     inodes: dict[str, int] = field(default_factory=dict)
     """Of listening sockets that the test has made, by their applications; of whatever generation."""
@@ -100,6 +105,16 @@ class Stage:
         self._listener.bind(str(self.control))
         self.control.chmod(0o666)
         self._listener.listen(64)
+        self.connector = self.place / "connector.sock"
+        self._connector_listener = socket.socket(socket.AF_UNIX)
+        self._connector_listener.bind(str(self.connector))
+        self.connector.chmod(0o666)
+        self._connector_listener.listen(64)
+        self.report = self.place / "report.sock"
+        self._report_socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._report_socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._report_socket.bind(str(self.report))
+        self.report.chmod(0o666)
         self.log = self.place / "manager.log"
         self._next_pid = 100_000_000  # beyond pid_max: nobody's
         self._ended = False
@@ -118,6 +133,8 @@ class Stage:
         with self._lock:
             self.channel.send(self._snapshot())
             self.channel.send(wire.Handed(what="control"), [self._listener.fileno()])
+            self.channel.send(wire.Handed(what="connector"), [self._connector_listener.fileno()])
+            self.channel.send(wire.Handed(what="report"), [self._report_socket.fileno()])
             if self.metrics is not None:
                 self.channel.send(wire.Handed(what="metrics"), [self.metrics.fileno()])
             if self.handed_log is not None:
@@ -143,7 +160,8 @@ class Stage:
             self._ended = True
             self._thread.join(10)
             self.channel.close()
-        self._listener.close()
+        for sock in (self._listener, self._connector_listener, self._report_socket):
+            sock.close()
         for instance in self.instances.values():
             os.close(instance.stdout)
             os.close(instance.stderr)
@@ -162,7 +180,7 @@ class Stage:
             daemon=to_json(self.daemon),
             applications=tuple(to_json(self._complete(each)) for each in self.applications),
             externals=tuple(to_json(each) for each in self.externals),
-            dynamic=None,
+            dynamic=None if self.dynamic is None else to_json(self.dynamic),
             access=dict(self.access),
         )
 
@@ -252,6 +270,8 @@ class Stage:
                 self.published[order.app] = order.generation
                 fact = self._listener_fact(order.app, order.generation)
                 self.channel.send(wire.Published(listener=fact, at=now))
+            case wire.Open():
+                self._open(order)
             case wire.Note():
                 self.notes[order.app] = order.text
             case wire.Shutdown(finished=True):
@@ -277,13 +297,34 @@ class Stage:
     def _spawn(self, order: wire.Spawn, now: int) -> None:
         (out_read, out), (err_read, err) = os.pipe(), os.pipe()
         self._next_pid += 1
-        instance = Instance(order.app, order.generation, self._next_pid, out, err, ready=True)
+        instance = Instance(order.app, order.generation, self._next_pid, out, err)
         self.instances[order.instance] = instance
         self.next_instance = max(self.next_instance, order.instance + 1)
         self.channel.send(wire.Spawned(instance=order.instance, pid=instance.pid, at=now), [out_read, err_read])
         os.close(out_read)
         os.close(err_read)
-        self.channel.send(wire.BecameReady(instance=order.instance, how="accepting", at=now))
+        if not self.slow:
+            self.make_ready(order.instance)
+
+    def make_ready(self, number: int) -> None:
+        """Let an instance be seen to accept connections."""
+        self.instances[number].ready = True
+        self.tell(wire.BecameReady(instance=number, how="accepting", at=time.monotonic_ns()))
+
+    def _open(self, order: wire.Open) -> None:
+        name = f"{order.root}/{order.path}"
+        why = self.scripts.get(name, "no such file")
+        if why is not None:
+            missing = name not in self.scripts
+            self.channel.send(wire.OpenFailed(root=order.root, path=order.path, error=why, missing=missing))
+            return
+        definition = app(
+            name, processes=None, min_processes=0, max_processes=10, socket=f"{self.place}/{name.replace('/', '.')}"
+        )
+        self.applications = (*self.applications, definition)
+        listener = self._listener_fact(name, 1)
+        report = wire.Opened(root=order.root, path=order.path, definition=to_json(definition), listener=listener)
+        self.channel.send(report)
 
     def _retire(self, order: wire.Retire, now: int) -> None:
         how = "cut" if order.cut else "killed"

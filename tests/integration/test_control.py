@@ -180,8 +180,8 @@ def test_the_engine_is_called_when_its_deadline_comes(place: Path) -> None:
 
 def test_reports_are_acknowledged(place: Path) -> None:
     with staged(place, app()) as stage:
-        # control, Begun; then Spawned and BecameReady
-        until(lambda: stage.given(wire.Heard, count=4))
+        # control, connector, report, Begun; then Spawned and BecameReady
+        until(lambda: stage.given(wire.Heard, count=6))
 
 
 def test_the_manager_ends_with_the_wire(place: Path) -> None:
