@@ -1,4 +1,4 @@
-"""The command ``fcgipm``: start the daemon, check or show a configuration."""
+"""The command ``fcgipm``: start the daemon; check, show or import a configuration."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _tell(words: list[str], to_be_started: list[argparse.Namespace]) -> int:
     """Do what only prints; what starts the daemon is left in *to_be_started*."""
+    if words[:1] == ["import"]:  # argparse would take away its --
+        from fcgipm.cli import importing  # noqa: PLC0415
+
+        return importing.main(words[1:])
     options = _parser().parse_args(words)
     if options.command == "start":
         to_be_started.append(options)
@@ -71,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (
         ("check", "check a configuration and say everything that is wrong with it (also: fcgipm -t FILE)"),
         ("show", "print a configuration with all defaults filled in"),
+        ("import", "print a configuration for what Apache, lighttpd or spawn-fcgi was told to run"),
     ):
         commands.add_parser(name, help=text, add_help=False, prefix_chars="\0").add_argument("rest", nargs="*")
     return parser
