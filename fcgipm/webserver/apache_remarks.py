@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from fcgipm.webserver.target import UNCHECKED_FILES, Target
+from fcgipm.config.schema import ServerOptions
+from fcgipm.webserver.target import UNCHECKED_FILES, Scripts, Target
 
 PASSED_BY_OPTION: Final = "authorization"
 """The request header, in lower case, that Apache passes where CGIPassAuth says so; others need a line of their own."""
 
 
-def head(found: Sequence[Target]) -> Iterator[str]:
+def head(found: Sequence[Target], scripts: Sequence[Scripts]) -> Iterator[str]:
     """Yield the comments at the beginning: where to include it, what it needs, and what Apache cannot do."""
     yield "# fcgipm: save this as /etc/apache2/conf-available/fcgipm.conf, then"
-    yield f"#     a2enmod {' '.join(_modules(found))}"
+    yield f"#     a2enmod {' '.join(_modules(found, scripts))}"
     yield "#     a2enconf fcgipm"
     yield "#     systemctl restart apache2"
     if any(target.authorizes for target in found):
@@ -25,12 +26,24 @@ def head(found: Sequence[Target]) -> Iterator[str]:
     yield "# enablereuse=off: an instance serves one connection at a time; one that Apache kept for later would"
     yield "# occupy it although nobody asks, and others would wait. retry=0: after a failure Apache asks again at once,"
     yield "# not after a minute. A body is passed on as it arrives, so a slow visitor occupies an instance meanwhile."
+    if scripts or any(target.follows_demand for target in found):
+        yield "#"
+        yield "# Of applications that follow demand: a declared one always has its socket, and fcgipm sees who waits"
+        yield "# there, so nobody has to ask it for an instance. Where too many wait (listen-queue-depth), Apache"
+        yield "# answers 503."
+    if scripts:
+        yield "# A script has its socket from the start on where its root says listen = true. Elsewhere Apache answers"
+        yield "# 503 until something that can ask fcgipm has had it started once."
     for target in found:
         yield from _remarks(target)
+    for one in scripts:
+        yield from (f"# {one.name}: {remark}." for remark in _remarks_on(one.options))
 
 
-def _modules(found: Sequence[Target]) -> list[str]:
+def _modules(found: Sequence[Target], scripts: Sequence[Scripts]) -> list[str]:
     modules = ["alias", "env", "proxy", "proxy_fcgi"]
+    if scripts:
+        modules.append("rewrite")
     if any(len(target.addresses) > 1 and not target.authorizes for target in found):
         modules += ["proxy_balancer", "lbmethod_byrequests", "proxy_hcheck"]
     if any(target.authorizes for target in found):
@@ -45,13 +58,7 @@ def _remarks(target: Target) -> Iterator[str]:
 
 
 def _responder_remarks(target: Target) -> Iterator[str]:
-    options = target.options
-    if options.nph:
-        yield "nph: Apache cannot pass on an answer that begins with HTTP/1.1; it needs CGI headers (Status:)"
-    if options.allow_x_send_file:
-        yield "allow-x-send-file: Apache has no X-Sendfile of its own (the module xsendfile brings it, XSendFile on)"
-    if options.debug:
-        yield "fastcgi.debug is lighttpd's; here: LogLevel proxy_fcgi:trace8"
+    yield from _remarks_on(target.options)
     if len(target.addresses) > 1:
         yield (
             "of several hosts each gets its turn; all are looked at every disable-time, and who cannot be reached gets "
@@ -59,6 +66,15 @@ def _responder_remarks(target: Target) -> Iterator[str]:
         )
     if target.runs_unchecked_files:
         yield UNCHECKED_FILES
+
+
+def _remarks_on(options: ServerOptions) -> Iterator[str]:
+    if options.nph:
+        yield "nph: Apache cannot pass on an answer that begins with HTTP/1.1; it needs CGI headers (Status:)"
+    if options.allow_x_send_file:
+        yield "allow-x-send-file: Apache has no X-Sendfile of its own (the module xsendfile brings it, XSendFile on)"
+    if options.debug:
+        yield "fastcgi.debug is lighttpd's; here: LogLevel proxy_fcgi:trace8"
 
 
 def _authorizer_remarks(target: Target) -> Iterator[str]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from fcgipm.config.schema import SECOND, Application, External
-from fcgipm.webserver.apache import snippet
-from fcgipm.webserver.target import SnippetError
+from fcgipm.webserver import apache
+from fcgipm.webserver.target import Site, SnippetError
 
 
 def app(name: str, *uri: str, **more: Any) -> Application:
     if "port" not in more:
         more.setdefault("socket", f"/run/fcgipm/{name}.sock")
     return Application(name=name, command=("/bin/true",), uri=uri or (f"/{name}/",), **more)
+
+
+def snippet(apps: Sequence[Application | External]) -> str:
+    return apache.snippet(Site(applications=apps))
 
 
 def section(text: str, head: str) -> str:
