@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from unit.config.conftest import Files
 
+from fcgipm.config.concurrency import concurrency_of
 from fcgipm.config.schema import SECOND, Application, Dynamic
 
 APP = '[app.a]\ncommand = ["/bin/true"]\n'
@@ -40,7 +41,10 @@ def test_ranges(files: Files, lines: str, least: int, most: int) -> None:
     found = app(files, APP + lines)
 
     assert (found.least, found.most, found.is_flexible) == (least, most, least < most)
-    assert (found.processes is None) == ("-processes" in lines)
+    if "-processes" in lines:
+        assert (found.processes, found.min_processes, found.max_processes) == (None, least, most)
+    else:
+        assert (found.processes, found.min_processes, found.max_processes) == (most, None, None)
 
 
 TOGETHER = "it keeps a fixed number, they follow the demand"
@@ -132,6 +136,14 @@ def test_the_children_may_be_in_an_env_file(files: Files) -> None:
 
     text = f'[app.a]\ncommand = ["{program}"]\nenv-file = "{variables}"'
     assert app(files, text).concurrency == 7
+
+
+def test_suexec_keeps_the_children_from_php() -> None:
+    environment = {"PHP_FCGI_CHILDREN": "4"}
+
+    assert concurrency_of("/usr/bin/php-cgi", environment, "off") == 4
+    assert concurrency_of("/usr/bin/php-cgi", environment, "/opt/wrapper") == 4
+    assert concurrency_of("/usr/bin/php-cgi", environment, "/usr/lib/apache2/suexec") == 1
 
 
 # ── [dynamic] ────────────────────────────────────────────────────────────────────────────────────────────────────────

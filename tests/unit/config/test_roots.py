@@ -10,11 +10,13 @@ import pytest
 from unit.config.conftest import Files
 
 from fcgipm.config.check_roots import why_not_root
-from fcgipm.config.identity import make_identity, script_identity, why_not_run_as
-from fcgipm.config.load import load
+from fcgipm.config.identity import make_identity, script_identity, user_name, why_not_run_as
+from fcgipm.config.load import ConfigError, load
 from fcgipm.config.schema import Daemon, Dynamic, Root
 
 OWN = {0, os.geteuid()}
+ORDINARY = os.geteuid() or 12345
+"""The ordinary user of a test: who runs it, or one without an account."""
 STRANGER = 4711
 
 
@@ -155,6 +157,16 @@ def test_the_own_group_may_write_and_another_may_not(scripts: Path) -> None:
 
 
 @pytest.mark.root
+def test_the_group_of_the_scripts_may_write_their_root(files: Files, scripts: Path) -> None:
+    os.chown(scripts, 0, 54321)
+    scripts.chmod(0o775)
+
+    assert files.problems(roots(f'{{ path = "{scripts}", user = "bin", group = "#54321" }}')) == []
+    (found,) = files.problems(roots(f'{{ path = "{scripts}", user = "bin" }}'))
+    assert found == f"2: dynamic.roots[0].path: {scripts}: mode 0775 lets others put scripts there; chmod go-w it"
+
+
+@pytest.mark.root
 def test_a_root_belongs_to_those_who_are_trusted(scripts: Path) -> None:
     root = scripts / "a"
     root.mkdir(0o755)
@@ -231,6 +243,10 @@ def test_nothing_runs_as_root_or_as_the_manager() -> None:
     assert why_not_run_as(operator, manager, 0, allow_root=False) == (
         "it would have root's group, which needs allow-root = true"
     )
+    member = make_identity("bin", "bin", ("#0",))
+    assert why_not_run_as(member, manager, 0, allow_root=False) == (
+        "it would have root's group, which needs allow-root = true"
+    )
     assert why_not_run_as(root, manager, 0, allow_root=True) is None
     assert why_not_run_as(manager, manager, 0, allow_root=True) == (
         "'#61184' is the manager's user, as which no application may run"
@@ -268,17 +284,62 @@ def test_a_wrapper_and_the_user_of_the_table(files: Files) -> None:
     assert quiet.warnings == ()
 
 
-def test_an_ordinary_users_scripts_run_as_that_user(files: Files) -> None:
-    own = os.geteuid() or 12345
-    text = roots(f'{{ path = "/usr/bin", user = "#{own}" }}', '{ path = "/usr/sbin", user = "root", group = "#54321" }')
+def of_ordinary_user(files: Files, text: str) -> list[str]:
+    """Return what is wrong with *text* for an ordinary user, also when root runs the test."""
     path = files.write("apps.toml", text)
-    with pytest.raises(Exception, match="needs root") as caught:
-        load(path, environ={"XDG_RUNTIME_DIR": str(files.place)}, euid=own)
-    lines = str(caught.value).splitlines()
-    assert [line.split(": ")[1] for line in lines] == ["dynamic.roots[1].user", "dynamic.roots[1].group"]
+    try:
+        load(path, environ={"XDG_RUNTIME_DIR": str(files.place)}, euid=ORDINARY)
+    except ConfigError as error:
+        return [str(problem).removeprefix(f"{path}:") for problem in error.problems]
+    return []
+
+
+def test_an_ordinary_users_scripts_run_as_that_user(files: Files) -> None:
+    text = roots(
+        f'{{ path = "/usr/bin", user = "#{ORDINARY}" }}', '{ path = "/usr/sbin", user = "root", group = "#54321" }'
+    )
+
+    found = of_ordinary_user(files, text)
+    assert [problem.split(": ")[1] for problem in found] == ["dynamic.roots[1].user", "dynamic.roots[1].group"]
+    assert all("needs root, and fcgipm is started by " in problem for problem in found)
+    path = files.write("apps.toml", roots('{ path = "/usr/bin" }'))
+    table = load(path, environ={"XDG_RUNTIME_DIR": str(files.place)}, euid=ORDINARY).config.dynamic
+    assert table is not None
+    assert table.user == user_name(ORDINARY)
+
+
+@pytest.mark.parametrize("line", ["priority = -1", "oom-score-adjust = -1", 'user = "root"', 'socket-owner = "root"'])
+def test_what_an_ordinary_user_cannot_give_to_scripts(files: Files, line: str) -> None:
+    (found,) = of_ordinary_user(files, roots('{ path = "/usr/bin" }', more=line))
+    assert found.startswith(f"3: dynamic.{line.split(' = ', maxsplit=1)[0]}: needs root, and fcgipm is started by ")
 
 
 def test_a_wrapper_needs_root(files: Files) -> None:
-    path = files.write("apps.toml", roots('{ path = "/usr/bin" }', more="wrapper = '/bin/true'"))
-    with pytest.raises(Exception, match="a wrapper needs root, and fcgipm is started by"):
-        load(path, environ={"XDG_RUNTIME_DIR": str(files.place)}, euid=os.geteuid() or 12345)
+    (found,) = of_ordinary_user(files, roots('{ path = "/usr/bin" }', more="wrapper = '/bin/true'"))
+    assert found.startswith("3: dynamic.wrapper: a wrapper needs root, and fcgipm is started by ")
+
+
+@pytest.mark.root
+def test_a_wrapper_that_cannot_be_started(files: Files) -> None:
+    (found,) = files.problems(roots('{ path = "/usr/bin" }', more="wrapper = '/nowhere/wrapper'"))
+    assert found == (
+        "3: dynamic.wrapper: /nowhere/wrapper: no such file or directory; the wrapper is started as web-user"
+    )
+
+
+def test_a_queue_that_the_kernel_would_cut(files: Files) -> None:
+    (warning,) = files.load(roots('{ path = "/usr/bin" }', more="listen-queue-depth = 2147483647")).warnings
+    assert f"{files.place}/apps.toml:3: dynamic.listen-queue-depth: 2147483647 is more than net.core" in warning
+
+
+def test_an_unknown_web_user_is_the_daemons_fault(files: Files) -> None:
+    text = '[fcgipm]\nweb-user = "nosuch"\nmetrics-listen = ""\n' + roots('{ path = "/usr/bin" }')
+    found = files.problems(text)
+    assert [problem.split(": ")[:2] for problem in found] == [["2", "fcgipm.web-user"]]
+
+
+@pytest.mark.root
+def test_root_is_warned_of_the_secrets_of_scripts(files: Files) -> None:
+    path = files.write("world.toml", roots('{ path = "/usr/bin" }', more='initial-env = { A = "x" }'), mode=0o644)
+    (warning,) = load(path, environ={}, euid=0).warnings
+    assert "has initial-env and can be read by everybody" in warning
