@@ -39,6 +39,10 @@ class Observer:
         """Of those that the engine follows: connection time and requests that it has not heard of yet."""
         self._failure = ""
 
+    def close(self) -> None:
+        """Give back what the kernel is asked by."""
+        self._sampler.close()
+
     def observe(self, names: Iterable[str], now: Instant) -> Observed:
         """Return what is to be seen of *names* now, for the engine; those that cannot be seen are missing."""
         samples = self._look(names, now)
