@@ -145,11 +145,11 @@ class _Scrape(Collector):
         self._add("listen_queue_abandoned_total", (app,), counted.abandoned)
         self._add("connection_seconds_total", (app,), counted.connected_ns and counted.connected_ns / 1e9)
         for kind in CLASSES:
-            self._add("requests_total", (app, kind), counted.requests.get(kind, 0))
+            self._add("requests_total", (app, kind), counted.requests.classes.get(kind, 0))
         for name, histogram in (
             ("instance_startup_seconds", counted.startup),
-            ("request_queue_seconds", counted.queueing),
-            ("request_seconds", counted.taking),
+            ("request_queue_seconds", counted.requests.queueing),
+            ("request_seconds", counted.requests.taking),
         ):
             self._families[name].add_metric((app,), buckets=histogram.cumulative(), sum_value=histogram.sum)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -45,6 +46,12 @@ class Histogram:
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.sum += seconds
 
+    def merge(self, other: Histogram) -> None:
+        """Count what *other*, which has the same bounds, has counted."""
+        if other.counts:
+            self.counts = list(map(operator.add, self.counts, other.counts)) if self.counts else list(other.counts)
+        self.sum += other.sum
+
     def cumulative(self) -> list[tuple[str, float]]:
         """Return (upper bound, how many took at most so long) for each bucket, the last one ``+Inf``."""
         total = 0
@@ -55,12 +62,50 @@ class Histogram:
         return buckets
 
 
+@dataclass(slots=True)
+class Requests:
+    """What connectors have reported of the requests to one application."""
+
+    classes: dict[str, int] = field(default_factory=dict)
+    """How many there were, by the class of the status that the visitor got."""
+    queueing: Histogram = field(default_factory=lambda: Histogram(REQUEST_BUCKETS))
+    taking: Histogram = field(default_factory=lambda: Histogram(REQUEST_BUCKETS))
+
+    @property
+    def count(self) -> int:
+        """How many requests there were."""
+        return sum(self.classes.values())
+
+    @property
+    def connected_ns(self) -> int:
+        """For how many nanoseconds visitors were connected."""
+        return round(self.taking.sum * 1_000_000_000)
+
+    def add(self, status: int, *, connect: float | None, response: float | None) -> None:
+        """Count a request that the visitor got *status* (100 to 599) for.
+
+        *connect* and *response* are seconds from the beginning of the connect, None where they are not known.
+        """
+        kind = CLASSES[status // 100 - 1]
+        self.classes[kind] = self.classes.get(kind, 0) + 1
+        if connect is not None:
+            self.queueing.add(connect)
+        if response is not None:
+            self.taking.add(response)
+
+    def merge(self, other: Requests) -> None:
+        """Count what *other* has counted."""
+        for kind, count in other.classes.items():
+            self.classes[kind] = self.classes.get(kind, 0) + count
+        self.queueing.merge(other.queueing)
+        self.taking.merge(other.taking)
+
+
 class AppTally:
     """The counters of one application."""
 
     __slots__ = (
-        "_counts", "abandoned", "connected_ns", "cpu_of_ended", "dropped", "queueing", "requests", "start_failures",
-        "startup", "taking",
+        "_counts", "abandoned", "connected_ns", "cpu_of_ended", "dropped", "requests", "start_failures", "startup",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -72,10 +117,7 @@ class AppTally:
         self.abandoned = 0
         self.connected_ns: int | None = None
         """Nanoseconds; None where nobody looks and nobody reports."""
-        self.requests: dict[str, int] = {}
-        """Reported ones, by the class of their status."""
-        self.queueing = Histogram(REQUEST_BUCKETS)
-        self.taking = Histogram(REQUEST_BUCKETS)
+        self.requests = Requests()
         self.cpu_of_ended = 0.0
 
     def count(self, name: str, reason: str) -> None:
@@ -165,20 +207,11 @@ class Tally:
         counted = self.app(app)
         counted.connected_ns = nanoseconds + (counted.connected_ns or 0)
 
-    def note_request(self, app: str, status: int, *, connect: float | None, response: float | None) -> None:
-        """Count one report that is believed: a request to *app* that the visitor got *status* (100 to 599) for.
-
-        *connect* and *response* are seconds from the beginning of the connect, None where they are not known.
-        """
-        self.reports += 1
-        counted = self.app(app)
-        kind = CLASSES[status // 100 - 1]
-        counted.requests[kind] = counted.requests.get(kind, 0) + 1
-        if connect is not None:
-            counted.queueing.add(connect)
-        if response is not None:
-            counted.taking.add(response)
-        self.note_connection_time(app, round((response or 0.0) * 1e9))
+    def note_requests(self, app: str, requests: Requests) -> None:
+        """Count *requests* to *app* that were reported, and are believed."""
+        self.reports += requests.count
+        self.app(app).requests.merge(requests)
+        self.note_connection_time(app, requests.connected_ns)
 
     def note_reports_dropped(self, reason: str, count: int = 1) -> None:
         """Count *count* reports that are not believed, or were lost."""

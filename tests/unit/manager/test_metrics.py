@@ -21,7 +21,7 @@ from fcgipm.core.events import InstanceId, Instant, Sample
 from fcgipm.core.view import AppState, AppView, InstanceView
 from fcgipm.manager.families import FAMILIES, PREFIX, Family, Type, document
 from fcgipm.manager.metrics import Picture, render
-from fcgipm.manager.tally import Tally
+from fcgipm.manager.tally import Requests, Tally
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 ME = InstanceView(
@@ -145,8 +145,10 @@ def test_connection_time_is_absent_where_nobody_keeps_count() -> None:
 
 def test_reports_are_shown_by_class_and_time() -> None:
     tally = Tally()
-    tally.note_request("blog", 204, connect=0.001, response=0.25)
-    tally.note_request("blog", 503, connect=None, response=None)
+    requests = Requests()
+    requests.add(204, connect=0.001, response=0.25)
+    requests.add(503, connect=None, response=None)
+    tally.note_requests("blog", requests)
     tally.note_reports_dropped("unknown", 3)
     found = scrape(view(), view("other"), tally=tally)
     assert found["reports_total"] == {(): 2}

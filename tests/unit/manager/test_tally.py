@@ -8,7 +8,7 @@ from fcgipm import wire
 from fcgipm.core.commands import Severity, Tell, Topic
 from fcgipm.core.events import InstanceId, Removal
 from fcgipm.manager.families import FAMILIES, STARTUP_BUCKETS
-from fcgipm.manager.tally import Histogram, Tally
+from fcgipm.manager.tally import Histogram, Requests, Tally
 from fcgipm.manager.usage import Usage
 
 ONE = InstanceId(1)
@@ -47,11 +47,26 @@ def test_an_instance_that_the_policy_spared_is_counted(tally: Tally) -> None:
 
 def test_a_request_is_counted_with_what_is_known_of_it(tally: Tally) -> None:
     for status, connect, response in ((200, 0.0, 2.0), (201, None, 0.5), (502, None, None)):
-        tally.note_request("blog", status, connect=connect, response=response)
+        requests = Requests()
+        requests.add(status, connect=connect, response=response)
+        tally.note_requests("blog", requests)
     counted = tally.app("blog")
-    assert counted.requests == {"2xx": 2, "5xx": 1}
-    assert (counted.connected_ns, counted.taking.sum, sum(counted.queueing.counts)) == (2_500_000_000, 2.5, 1)
+    assert counted.requests.classes == {"2xx": 2, "5xx": 1}
+    assert counted.connected_ns == 2_500_000_000
+    assert (counted.requests.taking.sum, sum(counted.requests.queueing.counts)) == (2.5, 1)
     assert tally.reports == 3
+
+
+def test_requests_that_are_counted_together_are_the_same_as_one_by_one() -> None:
+    one_by_one, first, second = Requests(), Requests(), Requests()
+    for number in range(40):
+        for requests in (one_by_one, first if number < 7 else second):
+            requests.add(200 + 10 * number, connect=None if number % 3 else number / 16, response=number / 8)
+    together = Requests()
+    for part in (first, Requests(), second):
+        together.merge(part)
+    assert together == one_by_one
+    assert first.count == 7
 
 
 def test_a_failed_start_is_no_start(tally: Tally) -> None:
