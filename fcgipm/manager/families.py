@@ -175,6 +175,7 @@ FAMILIES: Final = {
         Family(
             name="requests_total", type=Type.COUNTER, labels=("app", "class"), values=CLASSES,
             help="Requests that web servers have reported, by the class of the status that the visitor got.",
+            notes="Like the next two, absent until the first report on the application.",
         ),
         Family(
             name="request_queue_seconds", type=Type.HISTOGRAM, labels=("app",),

@@ -23,7 +23,7 @@ from fcgipm import __version__
 from fcgipm.core.events import Instant, Sample
 from fcgipm.core.view import AppView
 from fcgipm.manager.families import APP_STATES, CLASSES, FAMILIES, INSTANCE_STATES, PREFIX, Type
-from fcgipm.manager.tally import AppTally, Tally
+from fcgipm.manager.tally import AppTally, Histogram, Tally
 from fcgipm.manager.usage import Usage, read_process, read_usage
 
 
@@ -144,14 +144,17 @@ class _Scrape(Collector):
         self._add("output_dropped_bytes_total", (app,), counted.dropped)
         self._add("listen_queue_abandoned_total", (app,), counted.abandoned)
         self._add("connection_seconds_total", (app,), counted.connected_ns and counted.connected_ns / 1e9)
+        self._add_histogram("instance_startup_seconds", app, counted.startup)
+        reported = counted.requests
+        if not reported.count:
+            return
         for kind in CLASSES:
-            self._add("requests_total", (app, kind), counted.requests.classes.get(kind, 0))
-        for name, histogram in (
-            ("instance_startup_seconds", counted.startup),
-            ("request_queue_seconds", counted.requests.queueing),
-            ("request_seconds", counted.requests.taking),
-        ):
-            self._families[name].add_metric((app,), buckets=histogram.cumulative(), sum_value=histogram.sum)
+            self._add("requests_total", (app, kind), reported.classes.get(kind, 0))
+        self._add_histogram("request_queue_seconds", app, reported.queueing)
+        self._add_histogram("request_seconds", app, reported.taking)
+
+    def _add_histogram(self, name: str, app: str, histogram: Histogram) -> None:
+        self._families[name].add_metric((app,), buckets=histogram.cumulative(), sum_value=histogram.sum)
 
 
 def _family(name: str) -> Metric:
