@@ -95,14 +95,15 @@ def _may_execute(path: str, status: os.stat_result, identity: Identity) -> bool:
         return stat.S_ISDIR(mode) or bool(mode & 0o111)
     if identity.uid == status.st_uid:
         return bool(mode & stat.S_IXUSR)
-    if _has_acl(path):
+    if has_acl(path):
         return True  # the list may name this user; the kernel will decide when the time comes
     if status.st_gid == identity.gid or status.st_gid in identity.groups:
         return bool(mode & stat.S_IXGRP)
     return bool(mode & stat.S_IXOTH)
 
 
-def _has_acl(path: str) -> bool:
+def has_acl(path: str) -> bool:
+    """Whether *path* has an access control list, which may let more users in than its mode shows."""
     try:
         return bool(os.getxattr(path, _ACL))
     except OSError:

@@ -7,7 +7,7 @@ import posixpath
 import stat
 from collections.abc import Container
 
-from fcgipm.config.access import why_not_enterable
+from fcgipm.config.access import has_acl, why_not_enterable
 from fcgipm.config.drafts import Draft
 from fcgipm.config.identity import (
     Identity,
@@ -21,7 +21,6 @@ from fcgipm.config.identity import (
 )
 from fcgipm.config.problems import Report
 from fcgipm.config.schema import Daemon, Dynamic, Root
-from fcgipm.linux.paths import may_others_write
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _ALLOWED = "allowed: root, who starts fcgipm, who the scripts run as, and owners"
@@ -115,7 +114,7 @@ def _why_exchangeable(
     """Return who else could put something in the place of *entry*, None if nobody."""
     if above.st_uid not in owners:
         return f"{directory} belongs to uid {above.st_uid}, who could exchange what is in it; {_ALLOWED}"
-    if not _may_others_write(above, groups):
+    if not _may_others_write(directory, above, groups):
         return None
     if not above.st_mode & stat.S_ISVTX:
         mode = f"{stat.S_IMODE(above.st_mode):04o}"
@@ -133,12 +132,16 @@ def _why_not_directory(
         return f"{path} is not a directory"
     if status.st_uid not in owners and not is_anybodys:
         return f"{path} belongs to uid {status.st_uid}; {_ALLOWED}"
-    if status.st_mode & stat.S_IWOTH or (_may_others_write(status, groups) and not is_anybodys):
+    if status.st_mode & stat.S_IWOTH or (_may_others_write(path, status, groups) and not is_anybodys):
         return f"{path}: mode {stat.S_IMODE(status.st_mode):04o} lets others put scripts there; chmod go-w it"
     if os.statvfs(path).f_flag & os.ST_NOEXEC:
         return f"{path} lies on a file system that is mounted noexec"
     return None
 
 
-def _may_others_write(status: os.stat_result, groups: Container[int]) -> bool:
-    return may_others_write(status) and bool(status.st_mode & stat.S_IWOTH or status.st_gid not in groups)
+def _may_others_write(path: str, status: os.stat_result, groups: Container[int]) -> bool:
+    """Return whether more than its owner and members of *groups* may write the directory *path*."""
+    if status.st_mode & stat.S_IWOTH:
+        return True
+    # With a list, the bits of the group are what all in it may have at most.
+    return bool(status.st_mode & stat.S_IWGRP) and (status.st_gid not in groups or has_acl(path))

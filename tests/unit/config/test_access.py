@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import os
-import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from unit.config.conftest import list_access
 
 from fcgipm.config.access import (
     file_system_of,
@@ -102,13 +102,7 @@ def test_entering(place: Path) -> None:
 def test_an_access_list_leaves_the_answer_to_the_kernel(place: Path) -> None:
     path = make(place, 0o700)
     assert why_not_executable(path, who(4711)) is not None
-    none = 0xFFFFFFFF
-    entries = [(0x01, 7, none), (0x02, 5, 4711), (0x04, 0, none), (0x10, 5, none), (0x20, 0, none)]
-    value = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
-    try:
-        os.setxattr(path, "system.posix_acl_access", value)
-    except OSError as error:
-        pytest.skip(f"this file system has no access lists: {error.strerror}")
+    list_access(path, user=4711, permission=5)
 
     assert why_not_executable(path, who(4711)) is None
 

@@ -7,7 +7,7 @@ import pwd
 from pathlib import Path
 
 import pytest
-from unit.config.conftest import Files
+from unit.config.conftest import Files, list_access
 
 from fcgipm.config.check_roots import why_not_root
 from fcgipm.config.identity import make_identity, script_identity, user_name, why_not_run_as
@@ -154,6 +154,14 @@ def test_the_own_group_may_write_and_another_may_not(scripts: Path) -> None:
     assert why_not_root(str(scripts), OWN, {0}, is_anybodys=False) == (
         f"{scripts}: mode 0775 lets others put scripts there; chmod go-w it"
     )
+
+
+def test_an_access_list_lets_others_write(scripts: Path) -> None:
+    list_access(scripts, user=STRANGER, permission=7)
+
+    own = scripts.stat().st_gid
+    why = why_not_root(str(scripts), OWN, {0, own}, is_anybodys=False)
+    assert why == f"{scripts}: mode 0770 lets others put scripts there; chmod go-w it"
 
 
 @pytest.mark.root
