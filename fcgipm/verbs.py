@@ -113,6 +113,10 @@ VERBS: Final = {
             name="events", summary="show what happened lately", method="GET", access=Access.READ, switches=(FOLLOW,),
         ),
         Verb(
+            name="explain", summary="say why an application has as many instances as it has, and what comes next",
+            method="GET", access=Access.READ, apps=Apps.ONE,
+        ),
+        Verb(
             name="request", summary="send one FastCGI request and print the answer", method="POST",
             access=Access.ADMIN, apps=Apps.ONE,
             last=Argument(name="uri", metavar="URI", summary="path and query of the request, such as /ping?a=1"),

@@ -25,7 +25,7 @@ _fcgipmctl() {
         --context) mapfile -t COMPREPLY < <(compgen -W "http server" -- "$current"); return ;;
     esac
     case $verb in
-        "") words="status start stop restart scale apply logs events request snippet metrics reopen-logs shutdown --version" ;;
+        "") words="status start stop restart scale apply logs events explain request snippet metrics reopen-logs shutdown --version" ;;
         status)
             [[ $current != -* ]] && ((position >= 0)) && words="$words $(_fcgipmctl_apps "${daemon[@]}")"
             ;;
@@ -48,6 +48,9 @@ _fcgipmctl() {
             ;;
         events)
             [[ $current == -* ]] && words="-f --follow"
+            ;;
+        explain)
+            [[ $current != -* ]] && ((position == 0)) && words="$words $(_fcgipmctl_apps "${daemon[@]}")"
             ;;
         request)
             [[ $current == -* ]] && words="-v --verbose"

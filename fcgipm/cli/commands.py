@@ -11,7 +11,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from fcgipm.cli import status
+from fcgipm.cli import explain, status
 from fcgipm.cli.client import Answer, Client, ClientError, Lost
 from fcgipm.cli.printing import complain
 from fcgipm.cli.words import printable, wants_colour
@@ -193,6 +193,15 @@ def _clock(unix: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix)) + f".{int(unix * 1000) % 1000:03}"
 
 
+def _explain(client: Client, options: Namespace) -> ExitCode:
+    found = client.document(_checked(client, client.get("explain", [("app", name) for name in options.apps])))
+    if options.json:
+        _print_json(found)
+    else:
+        print("\n".join(explain.page(found, width=_width(), colour=wants_colour(sys.stdout, os.environ))))
+    return ExitCode.DONE
+
+
 def _request(client: Client, options: Namespace) -> ExitCode:
     body = {"apps": options.apps, "uri": options.uri, "timeout": options.timeout}
     found = client.document(_checked(client, client.post("request", body)))
@@ -296,6 +305,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Client, Namespace], ExitCode]]] = {
     "apply": _apply,
     "logs": _logs,
     "events": _events,
+    "explain": _explain,
     "request": _request,
     "snippet": _snippet,
     "metrics": _metrics,

@@ -147,7 +147,7 @@ def _weighing(books: Books, now: Instant) -> Weighing:
     sample, follows, is_dynamic = books.demand.sample, books.follows_demand, books.definition.is_dynamic
     judged = follows and books.ready > 0
     return Weighing(
-        starting=books.starting,
+        starting=books.starting_now,
         seen_at=books.demand.seen_at,
         waiting=None if sample is None else sample.waiting,
         abandoned=None if sample is None else sample.abandoned,

@@ -128,7 +128,7 @@ class Weighing:
     """What the next start and the next removal depend on; None: it is not known, or nothing depends on it."""
 
     starting: int
-    """Instances that are starting, or about to be: help on its way."""
+    """Instances that are not ready yet."""
     seen_at: Instant | None
     """When what follows was seen."""
     waiting: int | None

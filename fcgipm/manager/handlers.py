@@ -15,7 +15,8 @@ from fcgipm.codec import to_json
 from fcgipm.core import events
 from fcgipm.core.outcome import Outcome, Verdict
 from fcgipm.counting import counted
-from fcgipm.manager import outcomes, streams
+from fcgipm.log import wall_clock
+from fcgipm.manager import explain, outcomes, streams
 from fcgipm.manager.arguments import Arguments, processes, unknown_app
 from fcgipm.manager.driver import Driver
 from fcgipm.manager.metrics import Picture, render
@@ -119,6 +120,25 @@ async def show_events(call: Call) -> web.StreamResponse:
     """Answer with what happened lately, and what happens."""
     feed = call.driver.state.events
     return await streams.send(call.request, feed, feed, lambda record: record.to_json(), follow=call.arguments.follow)
+
+
+async def show_explanation(call: Call) -> web.StreamResponse:
+    """Answer with why an application has as many instances as it has, after a fresh look at it."""
+    state, driver, name = call.driver.state, call.driver, call.arguments.apps[0]
+    _check_known(call, [name], external=True, more=outcomes.views(state))
+    if name in state.externals:
+        reach = await state.prober.look([state.externals[name]], within=_LOOK)
+        return _answer(explain.external(state.externals[name], reach, wall=wall_clock()))
+    found = state.engine.explain(name, state.now())
+    if found is not None and found.policy == "classic":
+        driver.step(driver.observer.observe([name], state.now()))
+    now, wall = state.now(), wall_clock()
+    found, samples = state.engine.explain(name, now), driver.observer.glance(now)
+    if found is None:
+        raise unknown_app(name, state.applications)
+    definition = state.applications.get(name)
+    kind = "dynamic" if definition is not None and definition.is_dynamic else "static"
+    return _answer(explain.explained(found, samples.get(name), kind=kind, now=now, wall=wall))
 
 
 async def send_request(call: Call) -> web.StreamResponse:
@@ -233,6 +253,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "apply": apply,
     "logs": show_logs,
     "events": show_events,
+    "explain": show_explanation,
     "request": send_request,
     "snippet": show_definitions,
     "metrics": show_metrics,

@@ -69,7 +69,7 @@ def _managed(
         "processes_min": view.least,
         "processes_max": view.most,
         "ready": view.ready,
-        **_queue(sample, now),
+        **queue_of(sample, now),
         "load": None if view.load is None else round(float(view.load), 3),
         "restarts": view.restarts,
         "denied": view.denied or None,
@@ -79,7 +79,7 @@ def _managed(
     }
 
 
-def _queue(sample: Sample | None, now: Instant) -> dict[str, Any]:
+def queue_of(sample: Sample | None, now: Instant) -> dict[str, Any]:
     """Return who is there: in the queue, how long, given up, and with the instances."""
     if sample is None:
         return dict.fromkeys(("queue", "queue_limit", "queue_oldest", "queue_abandoned", "busy"))

@@ -67,6 +67,25 @@ def test_status_has_the_documented_shape(place: Path) -> None:
     assert "connection refused" in legacy["reason"]
 
 
+def test_explain_has_the_documented_shape(place: Path) -> None:
+    with staged(place, app(), externals=[External(name="legacy", host=("127.0.0.1:1",))]) as stage:
+        stage.wait_ready("blog", 1)
+        stage.end_instance(1)
+        until(lambda: stage.status("blog")["next"], what="the next start is planned")
+
+        blog, legacy = (stage.ask("GET", f"/v1/explain?app={name}").document for name in ("blog", "legacy"))
+
+    assert blog.keys() == legacy.keys() == documented("field of explain")
+    assert {frozenset(each) for each in blog["decisions"]} == {frozenset(documented("field of decisions"))}
+    assert [each.keys() for each in blog["plans"]] == [documented("field of plans")]
+    assert (blog["kind"], blog["policy"], blog["processes"], blog["next_start"]) == ("static", "static", 1, None)
+    assert [each["action"] for each in blog["decisions"]] == ["start", "end"]
+    assert abs(blog["decisions"][-1]["time"] - blog["time"]) < 20
+    assert (legacy["kind"], legacy["state"]) == ("external", "unreachable")
+    assert (legacy["decisions"], legacy["plans"]) == ([], [])
+    assert "connection refused; managed elsewhere" in legacy["summary"]
+
+
 def test_lines_and_events_have_the_documented_shape() -> None:
     assert {field.name for field in fields(LogLine)} == documented("field of logs")
     assert {field.name for field in fields(EventRecord)} == documented("field of events")
