@@ -62,7 +62,7 @@ def _check_names(drafts: Drafts, daemon: Daemon, report: Report) -> None:
             first = taken[name]
             place = first.file if first.line is None else f"{first.file}:{first.line}"
             text = f"{name!r} is the name of {first.path} in {place} already"
-            report.problem(where, f"{text}; write name = with another, for applications and roots share them")
+            report.problem(where, f"{text}; applications and roots share one name space, so write another name")
         else:
             taken[name] = where
             _check_length(root, daemon, report)

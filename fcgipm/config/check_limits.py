@@ -32,7 +32,7 @@ def _check_timeouts(draft: Draft, report: Report) -> None:
 def _check_range(draft: Draft, report: Report) -> None:
     others = [name for name in ("min-processes", "max-processes") if name.replace("-", "_") in draft.places]
     if others and "processes" in draft.places:
-        text = f"cannot be together with {' and '.join(others)}; it keeps a fixed number, they follow the demand"
+        text = f"cannot be together with {' and '.join(others)}; write a fixed number or a range, not both"
         report.problem(draft.at("processes"), text)
     else:
         _demand_at_most(draft, "min_processes", "max_processes", report)

@@ -23,6 +23,7 @@ from fcgipm.config.problems import Report
 from fcgipm.config.schema import Daemon, Dynamic, Root
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITABLE = "chmod go-w it, or write another directory"
 _ALLOWED = "allowed: root, who starts fcgipm, who the scripts run as, and owners"
 
 
@@ -133,7 +134,7 @@ def _why_not_directory(
     if status.st_uid not in owners and not is_anybodys:
         return f"{path} belongs to uid {status.st_uid}; {_ALLOWED}"
     if status.st_mode & stat.S_IWOTH or (_may_others_write(path, status, groups) and not is_anybodys):
-        return f"{path}: mode {stat.S_IMODE(status.st_mode):04o} lets others put scripts there; chmod go-w it"
+        return f"{path}: mode {stat.S_IMODE(status.st_mode):04o} lets others put scripts there; {_WRITABLE}"
     if os.statvfs(path).f_flag & os.ST_NOEXEC:
         return f"{path} lies on a file system that is mounted noexec"
     return None

@@ -47,7 +47,7 @@ def test_ranges(files: Files, lines: str, least: int, most: int) -> None:
         assert (found.processes, found.min_processes, found.max_processes) == (most, None, None)
 
 
-TOGETHER = "it keeps a fixed number, they follow the demand"
+TOGETHER = "write a fixed number or a range, not both"
 IDLE = "write that, or leave idle-stop out"
 
 

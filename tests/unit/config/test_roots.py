@@ -18,6 +18,7 @@ OWN = {0, os.geteuid()}
 ORDINARY = os.geteuid() or 12345
 """The ordinary user of a test: who runs it, or one without an account."""
 STRANGER = 4711
+PUT = "lets others put scripts there; chmod go-w it, or write another directory"
 
 
 def roots(*items: str, more: str = "") -> str:
@@ -40,7 +41,7 @@ def test_one_name_space(files: Files) -> None:
                        '{ path = "/usr/sbin", name = "b" }')  # fmt: skip
 
     place = f"{files.place}/apps.toml"
-    end = "already; write name = with another, for applications and roots share them"
+    end = "already; applications and roots share one name space, so write another name"
     assert files.problems(text) == [
         f"6: dynamic.roots[0].name: 'bin' is the name of app.bin in {place}:1 {end}",
         f"6: dynamic.roots[1].name: 'lib' is the name of external.lib in {place}:3 {end}",
@@ -138,7 +139,7 @@ def test_nobody_else_may_exchange_what_leads_to_a_root(scripts: Path) -> None:
     (scripts / "a").chmod(0o1777)
     assert why_not_root(str(root), OWN, {0}, is_anybodys=False) is None
     root.chmod(0o757)
-    why = f"{root}: mode 0757 lets others put scripts there; chmod go-w it"
+    why = f"{root}: mode 0757 {PUT}"
     assert why_not_root(str(root), OWN, {0}, is_anybodys=False) == why
     assert why_not_root(str(root), OWN, {0}, is_anybodys=True) == why
     root.chmod(0o1777)
@@ -151,9 +152,7 @@ def test_the_own_group_may_write_and_another_may_not(scripts: Path) -> None:
     scripts.chmod(0o775)
 
     assert why_not_root(str(scripts), OWN, {0, own}, is_anybodys=False) is None
-    assert why_not_root(str(scripts), OWN, {0}, is_anybodys=False) == (
-        f"{scripts}: mode 0775 lets others put scripts there; chmod go-w it"
-    )
+    assert why_not_root(str(scripts), OWN, {0}, is_anybodys=False) == (f"{scripts}: mode 0775 {PUT}")
 
 
 def test_an_access_list_lets_others_write(scripts: Path) -> None:
@@ -161,7 +160,7 @@ def test_an_access_list_lets_others_write(scripts: Path) -> None:
 
     own = scripts.stat().st_gid
     why = why_not_root(str(scripts), OWN, {0, own}, is_anybodys=False)
-    assert why == f"{scripts}: mode 0770 lets others put scripts there; chmod go-w it"
+    assert why == f"{scripts}: mode 0770 {PUT}"
 
 
 @pytest.mark.root
@@ -171,7 +170,7 @@ def test_the_group_of_the_scripts_may_write_their_root(files: Files, scripts: Pa
 
     assert files.problems(roots(f'{{ path = "{scripts}", user = "bin", group = "#54321" }}')) == []
     (found,) = files.problems(roots(f'{{ path = "{scripts}", user = "bin" }}'))
-    assert found == f"2: dynamic.roots[0].path: {scripts}: mode 0775 lets others put scripts there; chmod go-w it"
+    assert found == f"2: dynamic.roots[0].path: {scripts}: mode 0775 {PUT}"
 
 
 @pytest.mark.root
