@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from fcgipm.config.loaded import Loaded
 from fcgipm.config.option import options
-from fcgipm.config.schema import Application, Change, Daemon, Dynamic, External
+from fcgipm.config.schema import Application, Change, Daemon, Dynamic, External, InstanceOptions
 
 Table: TypeAlias = Application | Dynamic | External
 Effect: TypeAlias = Change | Literal["added", "removed"]
@@ -49,8 +49,17 @@ def compare(old: Loaded, new: Loaded) -> tuple[KeyChange, ...]:
         if before is not None and after is not None:
             found += _unseen(name, old, new, {change.key for change in found})
         changes += found
-    changes += _of_table("dynamic", old.config.dynamic, new.config.dynamic)
+    changes += _of_dynamic(old, new)
     return (*changes, *_of_externals(old.config.externals, new.config.externals))
+
+
+def _of_dynamic(old: Loaded, new: Loaded) -> list[KeyChange]:
+    before, after = old.config.dynamic, new.config.dynamic
+    found = _of_table("dynamic", before, after)
+    if before is not None and after is not None:
+        told = {change.key for change in found}
+        found += _environment("dynamic", after, (old.dynamic_environment, new.dynamic_environment), told)
+    return found
 
 
 def _of_externals(old: Mapping[str, External], new: Mapping[str, External]) -> list[KeyChange]:
@@ -65,13 +74,19 @@ def _of_table(name: str, old: Table | None, new: Table | None) -> list[KeyChange
 
 
 def _unseen(name: str, old: Loaded, new: Loaded, told: set[str]) -> list[KeyChange]:
-    found = []
-    if old.environments[name] != new.environments[name] and told.isdisjoint(_ENVIRONMENT):
-        key = "pass-env" if new.config.applications[name].env_file is None else "env-file"
-        found.append(KeyChange(name, key, Change.GENERATION))
+    environments = old.environments[name], new.environments[name]
+    found = _environment(name, new.config.applications[name], environments, told)
     if old.identities[name] != new.identities[name] and told.isdisjoint(_IDENTITY):
         found.append(KeyChange(name, "user", Change.GENERATION))
     return found
+
+
+def _environment(
+    name: str, table: InstanceOptions, environments: tuple[Mapping[str, str], Mapping[str, str]], told: set[str]
+) -> list[KeyChange]:
+    if environments[0] == environments[1] or not told.isdisjoint(_ENVIRONMENT):
+        return []
+    return [KeyChange(name, "pass-env" if table.env_file is None else "env-file", Change.GENERATION)]
 
 
 def _differing(old: object, new: object) -> Iterator[tuple[str, Change]]:

@@ -88,6 +88,14 @@ def test_its_changes_are_those_of_dynamic(files: Files) -> None:
     assert compare(before, dataclasses.replace(before)) == ()
 
 
+def test_another_environment_is_a_change_that_no_key_shows(files: Files) -> None:
+    text = f'{ROOT}pass-env = ["A"]'
+    one, other = files.load(text, environ={"A": "1"}), files.load(text, environ={"A": "2"})
+
+    assert compare(one, other) == (KeyChange("dynamic", "pass-env", Change.GENERATION),)
+    assert compare(files.load(ROOT), one) == (KeyChange("dynamic", "pass-env", Change.GENERATION),)
+
+
 # ── one application ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 IDENTITY = Identity(4711, 4712, (4712, 4713), "#4711", "#4712", None)
