@@ -83,8 +83,10 @@ class Books:
         self.noted = self.memory()
         for alive in living:
             self._adopt(alive, now)
-        self.level = max(definition.least, sum(one.is_staying for one in self.instances.values()))
+        found = sum(one.is_staying for one in self.instances.values())
+        self.level = max(definition.least, min(found, definition.most))
         """How many instances the demand has led to."""
+        self.slots: list[Slot] = []
         self.slots = self._slots_of_the_living(now)
         if self.is_observed:
             self.demand.look_by(now)
@@ -102,6 +104,13 @@ class Books:
         if self.scale is not None:
             return min(self.scale, self.definition.most) if self.definition.is_flexible else self.scale
         return self.level if self.definition.is_flexible else self.definition.least
+
+    @property
+    def attainable(self) -> int:
+        """How many of those it may have as things are: dynamic ones share a limit."""
+        if not self.definition.is_dynamic:
+            return self.wanted
+        return min(self.wanted, self.held + max(self.world.terms.limit - self.world.total, 0))
 
     @property
     def follows_demand(self) -> bool:
@@ -254,7 +263,7 @@ class Books:
     def empty_slots(self, now: Instant, why: str = "initial") -> list[Slot]:
         """Return slots that are filled one after the other, init-start-delay apart."""
         delay = self.definition.init_start_delay
-        return [Slot(not_before=Instant(now + index * delay), why=why) for index in range(self.wanted)]
+        return [Slot(not_before=Instant(now + index * delay), why=why) for index in range(self.attainable)]
 
     def startable(self) -> Iterator[tuple[int, Slot]]:
         """Yield (generation, slot) of each empty slot that is to be filled, now or later."""

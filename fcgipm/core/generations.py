@@ -131,7 +131,7 @@ def empty(books: Books, generation: int, why: str, now: Instant, out: list[Comma
 
 def _slots_now(books: Books, now: Instant) -> list[Slot]:
     """Return slots that are all filled at once: init-start-delay is not for a new generation."""
-    return [Slot(not_before=now, why="generation") for _ in range(books.wanted)]
+    return [Slot(not_before=now, why="generation") for _ in range(books.attainable)]
 
 
 def _readmit(books: Books, now: Instant) -> None:

@@ -96,6 +96,12 @@ def _resize(books: Books, now: Instant) -> None:
             return
         _fit(books, change.slots, now, cut_at=now, why="generation")
     _fit(books, books.slots, now, cut_at=None, why="scale")
+    while books.definition.is_dynamic and books.world.total > books.world.terms.limit:
+        empty = next((slot for slot in books.slots if slot.instance is None), None)
+        if empty is None:
+            break  # it is others who have too many
+        books.slots.remove(empty)
+        books.level = max(books.level - 1, 0)
 
 
 def _fit(books: Books, slots: list[Slot], now: Instant, *, cut_at: Instant | None, why: str) -> None:
