@@ -1,0 +1,107 @@
+"""What the daemon sees of its visitors, from the kernel alone, and what follows from it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from harness.daemon import Daemon
+from harness.ports import free_port
+from harness.waiting import until
+from prometheus_client.parser import text_string_to_metric_families
+
+from fcgipm.manager.families import PREFIX
+
+DEMO = f'["{sys.executable}", "-m", "fcgipm.demo"]'
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def metrics(daemon: Daemon) -> dict[tuple[str, ...], float]:
+    """Return all values of the exposition, by name and values of labels."""
+    code, body = daemon.http("GET", "/metrics")
+    assert code == 200
+    return {
+        (sample.name.removeprefix(PREFIX), *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    }
+
+
+def visit(stack: ExitStack, daemon: Daemon, app: str) -> socket.socket:
+    """Connect to *app* and say nothing: the demo waits for the request, and so is busy."""
+    kind, _, place = daemon.app(app)["address"].partition(":")
+    if kind == "tcp":
+        host, _, port = place.rpartition(":")
+        return stack.enter_context(socket.create_connection((host.strip("[]"), int(port))))
+    client = stack.enter_context(socket.socket(socket.AF_UNIX))
+    client.connect(place)
+    return client
+
+
+@pytest.mark.parametrize("where", ["", 'port = {port}\naddress = "127.0.0.1"', 'port = {port}\naddress = "::1"'])
+def test_visitors_are_seen_from_coming_to_going(
+    start_daemon: Callable[..., Daemon], stack: ExitStack, where: str
+) -> None:
+    daemon = start_daemon(
+        f'[app.demo]\ncommand = {DEMO}\ndirectory = "/"\nmin-processes = 0\nmax-processes = 2\nstart-delay = 0.1\n'
+        + where.format(port=free_port()),
+        wait="answering",
+    )
+    assert daemon.app("demo")["state"] == "idle"
+    assert (daemon.app("demo")["processes_min"], daemon.app("demo")["processes_max"]) == (0, 2)
+    for count in (1, 2):
+        visit(stack, daemon, "demo")
+        until(lambda count=count: daemon.app("demo")["busy"] == count, what=f"{count} are served")  # type: ignore[misc]
+    assert daemon.app("demo")["queue_oldest"] is None
+    waiters = [visit(stack, daemon, "demo") for _ in range(2)]
+    until(lambda: daemon.app("demo")["denied"] == "max-processes", what="no more is started")
+    first = daemon.app("demo")
+    assert (first["queue"], first["queue_abandoned"], first["busy"], first["ready"]) == (2, 0, 2, 2)
+    until(lambda: daemon.app("demo")["queue_oldest"] > first["queue_oldest"], what="who waits gets older")
+    waiters[0].close()
+    until(lambda: daemon.app("demo")["queue_abandoned"] == 1, what="who has given up is seen")
+    until(lambda: metrics(daemon)["listen_queue_abandoned_total", "demo"] == 1, what="it is counted")
+    until(lambda: metrics(daemon)["connection_seconds_total", "demo"] > 0, what="the time is added up")
+    found = metrics(daemon)
+    assert found["spawns_total", "demo", "somebody-came"] == 1
+    assert found["spawns_total", "demo", "start-delay"] == 1
+    assert found["spawn_denied_total", "demo", "max-processes"] == 1
+    assert found["listen_queue_oldest_seconds", "demo"] > 0
+    assert found["instances_limit", "demo"] == found["instances_busy", "demo"] == 2
+    assert "instance_load_ratio" in {name for name, *_ in found}
+    assert "limited by max-processes" in daemon.ctl("status").stdout
+
+
+def test_a_fixed_application_is_seen_when_somebody_looks(start_daemon: Callable[..., Daemon], stack: ExitStack) -> None:
+    daemon = start_daemon(f'[app.demo]\ncommand = {DEMO}\ndirectory = "/"\nlisten-queue-depth = 1\n')
+    served = visit(stack, daemon, "demo")
+    until(lambda: daemon.app("demo")["busy"] == 1, what="the first one is served")
+    for _ in range(2):
+        visit(stack, daemon, "demo")
+    first = metrics(daemon)
+    assert (first["listen_queue_connections", "demo"], first["listen_queue_limit_connections", "demo"]) == (2, 1)
+    until(lambda: metrics(daemon)["listen_queue_oldest_seconds", "demo"] > 0, what="the second scrape sees an age")
+    assert "the queue is full" in daemon.ctl("status").stdout
+    assert "connection_seconds_total" not in {name for name, *_ in first}, "nobody looks between two scrapes"
+    served.close()
+    until(lambda: daemon.app("demo")["queue"] == 1, what="the next one is served")
+
+
+def test_an_instance_that_is_too_large_is_replaced_while_it_serves(
+    start_daemon: Callable[..., Daemon], stack: ExitStack
+) -> None:
+    daemon = start_daemon(f'[app.demo]\ncommand = {DEMO}\ndirectory = "/"\nmax-memory = "1M"\n')
+    (before,) = daemon.instances("demo")
+    served = visit(stack, daemon, "demo")
+    until(lambda: len(daemon.app("demo")["instances"]) == 2, within=20, what="the replacement comes first")
+    served.close()
+    until(lambda: before not in daemon.instances("demo", None), what="the large one goes when it is idle")
+    assert metrics(daemon)["spawns_total", "demo", "recycle"] == 1
