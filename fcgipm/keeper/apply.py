@@ -25,9 +25,11 @@ from fcgipm.linux import memory
 
 if TYPE_CHECKING:
     from fcgipm.config.loaded import Loaded
+    from fcgipm.keeper.dynamic import Dynamic
     from fcgipm.keeper.programs import Programs
     from fcgipm.keeper.progress import Progress
     from fcgipm.keeper.starting import Starting
+    from fcgipm.keeper.trees import Trees
 
 _OF_THE_SOCKET = frozenset({"socket-mode", "socket-owner", "socket-group", "listen-queue-depth"})
 
@@ -66,6 +68,8 @@ class Applier:
         programs: Programs,
         notes: dict[str, str],
         *,
+        dynamic: Dynamic,
+        trees: Trees,
         progress: Progress,
         environ: Mapping[str, str],
         foreground: bool,
@@ -75,6 +79,8 @@ class Applier:
         self._starting = starting
         self._programs = programs
         self._notes = notes
+        self._dynamic = dynamic
+        self._trees = trees
         self._progress = progress
         self._environ = environ
         self._foreground = foreground
@@ -141,6 +147,7 @@ class Applier:
             self._read()
 
     def _change_to(self, new: Loaded) -> None:
+        new = self._dynamic.renewed(new)
         plan = _Plan(new, compare(self._context.loaded, new), warnings=list(new.warnings))
         self._make_listeners(plan)
         if plan.problems:
@@ -155,7 +162,15 @@ class Applier:
             self._context.say("error", text)
             plan.warnings.append(text)
         self._report(plan)
+        self._look_for_scripts()
         memory.give_back()
+
+    def _look_for_scripts(self) -> None:
+        """Go through the roots; what that opens is told after the new definitions, to which it belongs."""
+        try:
+            self._trees.define()
+        except Exception as error:  # noqa: BLE001  the configuration holds all the same
+            self._context.say("error", f"{described(error)}; new scripts are not noticed until the next apply")
 
     def _make_listeners(self, plan: _Plan) -> None:
         apps = plan.loaded.config.applications
@@ -172,6 +187,7 @@ class Applier:
         apps = plan.loaded.config.applications
         removed = [name for name in self._context.loaded.config.applications if name not in apps]
         self._context.loaded = plan.loaded
+        self._dynamic.applied()
         daemon = plan.loaded.config.daemon
         self._context.log.level, self._context.log.form = daemon.log_level, daemon.log_format
         self._starting.forget_recipes()

@@ -77,15 +77,16 @@ def definitions_of(loaded: Loaded) -> wire.Definitions:
     """
     config = loaded.config
     return wire.Definitions(
-        daemon=_sparse(config.daemon),
-        applications=tuple(_sparse(app) for app in config.applications.values()),
-        externals=tuple(_sparse(external) for external in config.externals.values()),
-        dynamic=None if config.dynamic is None else _sparse(config.dynamic),
+        daemon=sparse(config.daemon),
+        applications=tuple(sparse(app) for app in config.applications.values()),
+        externals=tuple(sparse(external) for external in config.externals.values()),
+        dynamic=None if config.dynamic is None else sparse(config.dynamic),
         access=access_of(config.daemon),
     )
 
 
-def _sparse(table: Application | External | Daemon | Dynamic) -> dict[str, Any]:
+def sparse(table: Application | External | Daemon | Dynamic) -> dict[str, Any]:
+    """Return the definition of *table* without what has its default value."""
     definition, defaults = to_definition(table), _DEFAULTS[type(table)]
     return {name: value for name, value in definition.items() if name not in defaults or defaults[name] != value}
 

@@ -9,21 +9,20 @@ A listener without instances, public or old, is watched until somebody comes; th
 
 from __future__ import annotations
 
-import itertools
-import os
 import time
 from collections.abc import Iterator
 from typing import Final
 
 from fcgipm import wire
 from fcgipm.config.schema import SECOND, Application
-from fcgipm.keeper import foreign, rights, socketfile, sockets
+from fcgipm.keeper import rights, sockets
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.guard import Guard
 from fcgipm.keeper.listener import Listener, Vigil
-from fcgipm.keeper.place import Place, Places
-from fcgipm.keeper.sockets import FileId, SocketError
-from fcgipm.linux.sock_diag import endpoint_of
+from fcgipm.keeper.making import Making, files_of
+from fcgipm.keeper.place import Places
+from fcgipm.keeper.sockets import SocketError
+from fcgipm.keeper.vigils import Vigils
 
 LATE: Final = 60 * SECOND
 """How long an old listener without instances is kept for late-comers."""
@@ -34,8 +33,8 @@ class Listeners:
 
     def __init__(self, context: Context, guard: Guard, places: Places) -> None:
         self._context = context
-        self._guard = guard
-        self._places = places
+        self._making = Making(context, guard, places)
+        self.vigils = Vigils(context)
         self._all: list[Listener] = []
         self._highest: dict[str, int] = {}
         """The highest generation that each application has had."""
@@ -47,50 +46,7 @@ class Listeners:
 
     def make(self, app: Application, generation: int) -> Listener:
         """Return a new listener of *app*: bound, not yet published.  It is not in the books: see `enter`."""
-        if app.port is not None:
-            return self._make_tcp(app, app.port, generation)
-        assert app.socket is not None, app.name
-        sock, names = socketfile.bind(
-            self._places,
-            self._guard,
-            runtime_dir=self._context.loaded.config.daemon.runtime_dir,
-            public=app.socket,
-            name=f"{app.name}.{self._free_number(app.name, generation)}",
-            attributes=rights.attributes_of(app),
-            depth=app.listen_queue_depth,
-            check=lambda place, private: self._refuse(place, app.socket or "", private),
-        )
-        return Listener(
-            app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), names=names, where=None,
-            published=False,
-        )  # fmt: skip
-
-    def _refuse(self, place: Place, public: str, private: str) -> None:
-        own, diag = self._own_files(), self._context.diag
-        foreign.refuse(place, public, own, diag)
-        foreign.refuse_private(place, private, own, diag)
-
-    def _free_number(self, app: str, generation: int) -> int:
-        """Return *generation*, or the next number by which no listener is bound: one may have been renumbered."""
-        taken = {os.path.basename(one.names.private) for one in self._all if one.app == app and one.names is not None}
-        return next(number for number in itertools.count(generation) if f"{app}.{number}" not in taken)
-
-    def _make_tcp(self, app: Application, port: int, generation: int) -> Listener:
-        before = next((one for one in self._all if one.where == (app.address, port)), None)
-        if before is not None:
-            # The socket belongs to the address, and goes with it from one application to another.
-            sock = before.sock.dup()
-            sock.listen(app.listen_queue_depth)
-        else:
-            try:
-                sock = sockets.bind_tcp(app.address, port, app.listen_queue_depth)
-            except OSError as error:
-                why = foreign.who_listens(app.address, port, self._context.diag) if sockets.is_taken(error) else ""
-                raise SocketError(f"{app.address} port {port}: {why or error.strerror}") from error
-        return Listener(
-            app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), names=None,
-            where=(app.address, port), published=False,
-        )  # fmt: skip
+        return self._making.make(app, generation, self._all)
 
     def enter(self, listener: Listener) -> None:
         """Enter what `make` returned into the books."""
@@ -112,6 +68,7 @@ class Listeners:
         listener.sock.close()
         if listener.names is not None:
             listener.names.remove()
+        self._making.forget(listener.app, self._all)
 
     # ── finding ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -124,12 +81,16 @@ class Listeners:
         found = [listener for listener in self._all if listener.app == app and listener.published]
         return found[-1] if found else None
 
+    def of_app(self, app: str) -> list[Listener]:
+        """Return all listeners of *app*, the latest last."""
+        return [listener for listener in self._all if listener.app == app]
+
     def of(self, app: Application, generation: int) -> Listener:
         """Return the listener of *generation*, made where it is missing; raise `SocketError`.
 
         A generation that was given up, or that lies before one that is there, is not made again.
         """
-        mine = [listener for listener in self._all if listener.app == app.name]
+        mine = self.of_app(app.name)
         exact = next((listener for listener in mine if listener.generation == generation), None)
         if exact is not None:
             exact.published = exact.published or self._tcp_at([exact], app) is exact
@@ -163,8 +124,17 @@ class Listeners:
 
     def has_address(self, app: Application) -> bool:
         """Return whether *app* has a TCP listener at its address already, from before it was removed."""
-        mine = [listener for listener in self._all if listener.app == app.name]
+        mine = self.of_app(app.name)
         return app.port is not None and self._tcp_at(mine, app) is not None
+
+    def watch(self, listener: Listener) -> None:
+        """Tell once, by `wire.SomebodyWaits`, when somebody comes to *listener*, whether it has instances or not."""
+        self.vigils.arm(listener, Vigil.ORDERED)
+
+    def awaited(self) -> list[wire.SomebodyWaits]:
+        """Return what a new manager must be told again: where somebody has come, and no instance since."""
+        awaited = [one for one in self._all if one.vigil is Vigil.AWAITED]
+        return [wire.SomebodyWaits(app=one.app, generation=one.generation) for one in awaited]
 
     def facts(self) -> tuple[wire.ListenerFact, ...]:
         """Return all listeners for the manager; of TCP listeners of one application only the latest."""
@@ -176,7 +146,7 @@ class Listeners:
     def publish(self, listener: Listener) -> None:
         """Make *listener* the public one of its application; raise `SocketError`, then the old one still is."""
         if listener.names is not None:
-            listener.names.refuse_others(self._own_files(), self._context.diag)
+            listener.names.refuse_others(files_of(self._all), self._context.diag)
             try:
                 listener.names.publish()
             except OSError as error:
@@ -188,20 +158,28 @@ class Listeners:
             if other is not listener:
                 self.withdraw(other, keep=listener.public)
         if ordered:
-            self._arm(listener, Vigil.ORDERED)
+            self.vigils.arm(listener, Vigil.ORDERED)
         elif not listener.instances:
-            self._arm(listener, Vigil.EMPTY)
+            self.vigils.arm(listener, Vigil.EMPTY)
 
     def withdraw_all(self, app: str) -> None:
         """Take all listeners of *app* away from the public; TCP cannot be, but it is closed after its instances."""
-        for listener in list(self._all):
-            if listener.app == app and listener.published:
+        for listener in self.of_app(app):
+            if listener.published:
                 self.withdraw(listener)
+
+    def take_away(self, app: str) -> None:
+        """Let nobody reach *app* any more, and report that: generation 0 is none at all."""
+        listener = self.published(app)
+        self.withdraw_all(app)
+        address = "" if listener is None else listener.address
+        fact = wire.ListenerFact(app=app, generation=0, address=address, bound=address, published=False)
+        self._context.reporter.report(wire.Published(listener=fact, at=time.monotonic_ns()))
 
     def withdraw(self, listener: Listener, *, keep: str | None = None) -> None:
         """Take *listener* away from the public; its name is left alone where it is *keep*."""
         listener.published = False
-        self._stop_watching(listener)
+        self.vigils.end(listener)
         if listener.names is not None:
             listener.names.withdraw(keep=keep)
         if not listener.instances:
@@ -213,7 +191,7 @@ class Listeners:
         """Count one more instance on *listener*; the first one finds it blocking, whatever was done to it before."""
         listener.closes_at = None
         if listener.vigil is not Vigil.ORDERED:
-            self._stop_watching(listener)
+            self.vigils.end(listener)
         if not any(one.instances for one in self._sharing(listener)):
             sockets.make_blocking(listener.sock)
         listener.instances += 1
@@ -226,7 +204,7 @@ class Listeners:
         if not listener.published or self.is_outdated(listener):
             self.withdraw(listener)
         elif listener.vigil is not Vigil.ORDERED:
-            self._arm(listener, Vigil.EMPTY)
+            self.vigils.arm(listener, Vigil.EMPTY)
 
     def is_outdated(self, listener: Listener) -> bool:
         """Return whether the application has gone, or listens elsewhere by now."""
@@ -248,32 +226,7 @@ class Listeners:
             self.close(listener)
             return
         listener.closes_at = time.monotonic_ns() + LATE
-        self._arm(listener, Vigil.EMPTY)
-
-    # ── who comes ────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def watch(self, listener: Listener) -> None:
-        """Tell once, by `wire.SomebodyWaits`, when somebody comes to *listener*, whether it has instances or not."""
-        self._arm(listener, Vigil.ORDERED)
-
-    def awaited(self) -> list[wire.SomebodyWaits]:
-        """Return what a new manager must be told again: where somebody has come, and no instance since."""
-        awaited = [one for one in self._all if one.vigil is Vigil.AWAITED]
-        return [wire.SomebodyWaits(app=one.app, generation=one.generation) for one in awaited]
-
-    def _arm(self, listener: Listener, vigil: Vigil) -> None:
-        """Watch for the next one who comes: once, because instances are woken by the same connections."""
-        if not listener.vigil.is_armed:
-            self._context.dispatch.watch(listener.sock.fileno(), lambda: self._somebody_waits(listener), once=True)
-        listener.vigil = vigil
-
-    def _somebody_waits(self, listener: Listener) -> None:
-        listener.vigil = Vigil.AWAITED
-        self._context.reporter.report(wire.SomebodyWaits(app=listener.app, generation=listener.generation))
-
-    def _stop_watching(self, listener: Listener) -> None:
-        listener.closes_at, listener.vigil = None, Vigil.OFF
-        self._context.dispatch.forget(listener.sock.fileno())
+        self.vigils.arm(listener, Vigil.EMPTY)
 
     # ── changing and ending ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -288,16 +241,16 @@ class Listeners:
 
     def remove(self, app: str) -> None:
         """Take all listeners of *app* away from the public; each is closed when its last instance has gone."""
-        for listener in list(self._all):
-            if listener.app == app:
-                self.withdraw(listener)
+        for listener in self.of_app(app):
+            self.withdraw(listener)
 
     def close(self, listener: Listener) -> None:
         """Close *listener* for good."""
-        self._stop_watching(listener)
+        self.vigils.end(listener)
         self._all.remove(listener)
         if self._context.application(listener.app) is None and all(other.app != listener.app for other in self._all):
             self._highest.pop(listener.app, None)
+        self._making.forget(listener.app, self._all)
         if listener.names is not None:
             listener.names.remove()
         listener.sock.close()
@@ -325,9 +278,6 @@ class Listeners:
                 continue
             if queue is not None and queue.waiting:
                 listener.closes_at = now + LATE
-                self._somebody_waits(listener)
+                self.vigils.tell(listener)
             else:
                 self.close(listener)
-
-    def _own_files(self) -> set[FileId]:
-        return {listener.names.file for listener in self._all if listener.names is not None}

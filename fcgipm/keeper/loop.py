@@ -20,6 +20,7 @@ from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.conversation import Handover
 from fcgipm.keeper.dispatch import Dispatch
+from fcgipm.keeper.dynamic import Dynamic
 from fcgipm.keeper.emptying import Emptying
 from fcgipm.keeper.ending import Ending
 from fcgipm.keeper.guard import Guard
@@ -40,6 +41,7 @@ from fcgipm.keeper.sockets import SocketError
 from fcgipm.keeper.starting import Starting
 from fcgipm.keeper.strays import Strays
 from fcgipm.keeper.supervise import Supervisor
+from fcgipm.keeper.trees import Trees
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import procfs, systemd
 from fcgipm.linux.sock_diag import Diag
@@ -117,6 +119,10 @@ class Keeper:
         self._places = Places()
         self._listeners = Listeners(context, self._guard, self._places)
         stack.callback(self._listeners.close_all)
+        self._notes: dict[str, str] = {}
+        self._dynamic = Dynamic(context, self._book, self._listeners, self._notes)
+        self._trees = Trees(context, self._dynamic)
+        stack.callback(self._trees.close)
         self._outputs = Outputs(context)
         self._strays = Strays(context, self._is_known)
         self._programs = Programs(context)
@@ -154,6 +160,7 @@ class Keeper:
             context,
             self._book,
             listeners=self._listeners,
+            dynamic=self._dynamic,
             outputs=self._outputs,
             strays=self._strays,
             progress=self._progress,
@@ -168,17 +175,20 @@ class Keeper:
             context,
             self._book,
             listeners=self._listeners,
+            dynamic=self._dynamic,
             starting=self._starting,
             outputs=self._outputs,
             progress=self._progress,
             actions=actions,
+            notes=self._notes,
         )
         self._supervisor = Supervisor(context, self._manager_argv, self._handover, self._orders.obey)
         context.reporter = self._supervisor
         self._supervisor.ended_early = self._progress.give_up
         self._applier = Applier(
-            context, self._listeners, self._starting, self._programs, self._orders.notes,
-            progress=self._progress, environ=self._environ, foreground=self._foreground,
+            context, self._listeners, self._starting, self._programs, self._notes,
+            dynamic=self._dynamic, trees=self._trees, progress=self._progress, environ=self._environ,
+            foreground=self._foreground,
         )  # fmt: skip
         emptying = Emptying(
             self._book,
@@ -192,6 +202,8 @@ class Keeper:
             started_at=self._started_at, started_unix=self._started_unix,
         )  # fmt: skip
         self._programs.define(apps.values())
+        self._dynamic.dropped = self._starting.forget_recipes
+        self._trees.define()
 
     def run(self) -> int:
         """Go round until the end; return the exit status."""
@@ -199,7 +211,7 @@ class Keeper:
         dispatch = self._context.dispatch
         holders = (
             self._starting, self._orders, self._supervisor, self._listeners, self._guard, self._outputs, self._strays,
-            self._ending, self._applier,
+            self._ending, self._applier, self._trees,
         )  # fmt: skip
         for holder in holders:
             dispatch.hold(holder)

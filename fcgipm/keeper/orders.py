@@ -16,6 +16,7 @@ from fcgipm.config.socketnames import LARGEST_GENERATION
 from fcgipm.keeper import retire
 from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
+from fcgipm.keeper.dynamic import Dynamic
 from fcgipm.keeper.listeners import Listeners
 from fcgipm.keeper.outputs import Outputs
 from fcgipm.keeper.progress import Progress
@@ -71,20 +72,23 @@ class Orders:
         book: Book,
         *,
         listeners: Listeners,
+        dynamic: Dynamic,
         starting: Starting,
         outputs: Outputs,
         progress: Progress,
         actions: Actions,
+        notes: dict[str, str],
     ) -> None:
         self._context = context
         self._book = book
         self._listeners = listeners
+        self._dynamic = dynamic
         self._starting = starting
         self._outputs = outputs
         self._progress = progress
         self._actions = actions
         self._removals = Removals(context, book)
-        self.notes: dict[str, str] = {}
+        self.notes = notes
         """By application."""
         self._buckets: dict[type[object], Bucket] = {
             wire.Spawn: Bucket(burst=500, rate=300),
@@ -146,6 +150,8 @@ class Orders:
                 report(wire.RemovalRefused(instance=order.instance, why=retire.Result.UNSTOPPABLE.value, at=now))
             case wire.Publish():
                 report(wire.PublishFailed(app=order.app, generation=order.generation, error=why))
+            case wire.Open():
+                report(wire.OpenFailed(root=order.root, path=order.path, error=why, missing=False))
             case wire.Apply():
                 report(
                     wire.Applied(
@@ -160,7 +166,7 @@ class Orders:
             case wire.Spawn():
                 self._spawn(order)
             case wire.Open():
-                self._deny(order, "not yet")
+                self._dynamic.obey(order)
             case wire.Watch():
                 self._watch(order)
             case wire.Retire():
@@ -218,7 +224,9 @@ class Orders:
     def _publish(self, order: wire.Publish) -> None:
         app = self._context.application(order.app)
         if order.generation == 0:
-            self._withdraw(order.app)
+            self._listeners.take_away(order.app)
+            self._progress.dropped(order.app)
+            self._dynamic.forget(order.app)
             return
         try:
             if app is None:
@@ -227,6 +235,7 @@ class Orders:
                 raise SocketError(f"{order.generation} is no generation")
             listener = self._listeners.of(app, order.generation)
             self._listeners.publish(listener)
+            self._dynamic.keep(app.name)
         except (SocketError, LookupError, OSError) as error:
             report = wire.PublishFailed(app=order.app, generation=order.generation, error=str(error))
             self._context.reporter.report(report)
@@ -234,15 +243,6 @@ class Orders:
             self._context.reporter.report(wire.Published(listener=listener.fact(), at=time.monotonic_ns()))
             if not any(instance.generation == order.generation for instance in self._book.of_app(order.app)):
                 self._progress.dropped(order.app)  # a public socket for nobody: it was stopped
-
-    def _withdraw(self, app: str) -> None:
-        """Let nobody reach *app* any more: generation 0 is none at all."""
-        listener = self._listeners.published(app)
-        self._listeners.withdraw_all(app)
-        address = "" if listener is None else listener.address
-        fact = wire.ListenerFact(app=app, generation=0, address=address, bound=address, published=False)
-        self._context.reporter.report(wire.Published(listener=fact, at=time.monotonic_ns()))
-        self._progress.dropped(app)
 
     def _watch(self, order: wire.Watch) -> None:
         listener = self._listeners.published(order.app)

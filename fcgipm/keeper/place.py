@@ -22,19 +22,23 @@ _LISTED: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class Place:
     """One such directory; see `Places`."""
 
-    def __init__(self, public: str, private: str) -> None:
+    def __init__(self, public: str, private: str, home: Place | None = None) -> None:
         """Open *public*, and *private* in it, which is made if missing and refused if anybody else's.
 
-        Raises OSError and `SocketError`.
+        With *home* the private directory is in that one's.  Raises OSError and `SocketError`.
         """
-        self.private_path = private
+        self.public_path, self.private_path = public, private
+        self.home = home
         self._name = os.path.basename(private)
         self.users = 0
         self.public = open_directory(public)
+        self.private: int
+        self._around = self.public if home is None else home.private
+        """The directory where the private one is."""
         try:
             with contextlib.suppress(FileExistsError):
-                os.mkdir(self._name, 0o700, dir_fd=self.public)
-            self.private = os.open(self._name, _LISTED, dir_fd=self.public)
+                os.mkdir(self._name, 0o700, dir_fd=self._around)
+            self.private = os.open(self._name, _LISTED, dir_fd=self._around)
         except OSError:
             os.close(self.public)
             raise
@@ -59,7 +63,7 @@ class Place:
         """Remove the private directory if it is empty, and hold nothing open any more."""
         if self._has_private():
             with contextlib.suppress(OSError):
-                os.rmdir(self._name, dir_fd=self.public)
+                os.rmdir(self._name, dir_fd=self._around)
         self._close()
 
     def _close(self) -> None:
@@ -68,7 +72,7 @@ class Place:
 
     def _has_private(self) -> bool:
         try:
-            found = os.stat(self._name, dir_fd=self.public, follow_symlinks=False)
+            found = os.stat(self._name, dir_fd=self._around, follow_symlinks=False)
         except OSError:
             return False
         return os.path.samestat(found, os.fstat(self.private))
@@ -159,20 +163,24 @@ class Place:
 
 
 class Places:
-    """The places that are in use; many sockets share one."""
+    """The places that are in use; many sockets share one.
+
+    Those of dynamic applications are not there from the start: they are directories of ours in the runtime directory,
+    made as they are needed and removed when nothing is in them any more.
+    """
 
     def __init__(self) -> None:
         self._all: list[Place] = []
 
     def take(self, public: str, private: str) -> Place:
-        """Return the place of the directories *public* and *private*, which is in it; raise `SocketError`.
+        """Return the place of the directories *public* and *private*; raise `SocketError`.
 
-        It is to be given back.
+        *private* is in *public*, or else in the private one of the runtime directory.  It is to be given back.
         """
         place = next((one for one in self._all if one.private_path == private and one.is_at(public)), None)
         if place is None:
             try:
-                place = Place(public, private)
+                place = self._opened(public, private)
             except OSError as error:
                 raise SocketError(f"{public}: {error.strerror}") from error
             self._all.append(place)
@@ -182,6 +190,46 @@ class Places:
     def give_back(self, place: Place) -> None:
         """Close *place* when nobody uses it any more."""
         place.users -= 1
-        if not place.users:
-            self._all.remove(place)
-            place.close()
+        if place.users:
+            return
+        self._all.remove(place)
+        place.close()
+        if place.home is not None:
+            self._tidy(place.public_path, place.home)
+            self.give_back(place.home)
+
+    def _opened(self, public: str, private: str) -> Place:
+        around = os.path.dirname(private)
+        if around == public:
+            return Place(public, private)
+        home = self.take(os.path.dirname(around), around)
+        try:
+            _make(public, home)
+            return Place(public, private, home)
+        except BaseException:
+            self._tidy(public, home)
+            self.give_back(home)
+            raise
+
+    def _tidy(self, path: str, home: Place) -> None:
+        """Remove the directory *path*, and those above it in *home*, as far as nothing is in them."""
+        used = {one.public_path for one in self._all}
+        relative = os.path.relpath(path, home.public_path)
+        while relative and not any(one == path or one.startswith(f"{path}/") for one in used):
+            try:
+                os.rmdir(relative, dir_fd=home.public)
+            except OSError:
+                return
+            relative, path = os.path.dirname(relative), os.path.dirname(path)
+
+
+def _make(path: str, home: Place) -> None:
+    """Make the directory *path* in *home*, and those above it, where they are missing."""
+    made = ""
+    for part in os.path.relpath(path, home.public_path).split("/"):
+        made = os.path.join(made, part)
+        try:
+            os.mkdir(made, 0o700, dir_fd=home.public)
+        except FileExistsError:
+            continue
+        os.chmod(made, 0o711, dir_fd=home.public)  # noqa: S103  visitors go through it

@@ -25,9 +25,14 @@ class Programs:
         context.dispatch.watch(self._inotify.fileno(), self._read)
 
     def define(self, applications: Iterable[Application]) -> None:
-        """Watch the programs of *applications* and no others.  A directory that is not there is not watched."""
+        """Watch the programs of *applications* and no others.  A directory that is not there is not watched.
+
+        Dynamic applications are looked after by `fcgipm.keeper.trees`.
+        """
         before, self._watches, self._apps = self._watches, {}, {}
         for app in applications:
+            if app.is_dynamic:
+                continue
             for path in _places(app):
                 number = self._watched(os.path.dirname(path))
                 if number is not None:

@@ -62,10 +62,12 @@ def recipe_of(app: Application, loaded: Loaded, *, nofile: tuple[int, int] | Non
     limits += [Limit(name, LIMIT_NUMBERS[name], value, value) for name, value in app.rlimits.items()]
     program, arguments, become = app.command[0], app.command, identity
     directory = app.directory or os.path.dirname(program)
+    if app.is_dynamic:
+        program = f"./{os.path.basename(program)}"  # in the directory that was checked, whatever leads there by then
     wrapped = app.wrapper not in {None, "off"}
     if app.wrapper is not None and wrapped:
         arguments = wrapper_arguments(app.wrapper, app.command, identity)
-        directory, program, become = os.path.dirname(program), app.wrapper, loaded.web
+        directory, program, become = os.path.dirname(app.command[0]), app.wrapper, loaded.web
     return Recipe(
         program=program,
         arguments=arguments,

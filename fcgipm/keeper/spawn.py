@@ -12,11 +12,14 @@ import resource
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from fcgipm.keeper.recipe import Recipe
 from fcgipm.linux import dispositions, procfs
 from fcgipm.linux import pidfd as pidfds
+
+if TYPE_CHECKING:
+    from fcgipm.keeper.scripts import Script
 
 _Step: TypeAlias = tuple[str, Callable[..., object], tuple[Any, ...]]
 """What to do, and how it is called where it fails."""
@@ -53,9 +56,10 @@ class Starting:
     stderr_fd: int
 
 
-def begin(recipe: Recipe, listener_fd: int) -> Starting:
+def begin(recipe: Recipe, listener_fd: int, script: Script | None = None) -> Starting:
     """Fork a child that becomes an instance on *listener_fd*; return at once.
 
+    With *script* it begins in that one's directory, and executes nothing where another file has its name by then.
     Raises `SpawnError` for what failed before the fork; nothing is left behind then.
     """
     opened: list[int] = []
@@ -76,7 +80,7 @@ def begin(recipe: Recipe, listener_fd: int) -> Starting:
             lifted = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _LAST_STANDARD + 1) for number in descriptors]
             opened += lifted
         step = "fork"
-        pid, pidfd = _fork(recipe, lifted or descriptors)
+        pid, pidfd = _fork(recipe, lifted or descriptors, script)
     except OSError as error:
         _close_all(opened)
         raise SpawnError(step, _text(error)) from error
@@ -109,8 +113,8 @@ def abandon(starting: Starting) -> None:
     _close_all([starting.status_fd, starting.pidfd, starting.stdout_fd, starting.stderr_fd])
 
 
-def _fork(recipe: Recipe, descriptors: Sequence[int]) -> tuple[int, int]:
-    steps = list(_steps(recipe, descriptors))
+def _fork(recipe: Recipe, descriptors: Sequence[int], script: Script | None) -> tuple[int, int]:
+    steps = list(_steps(recipe, descriptors, script))
     # Blocked until the child has reset their dispositions: a handler of ours must not run in it.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, dispositions.CHANGEABLE)
     try:
@@ -146,9 +150,12 @@ def _be_child(steps: Sequence[_Step], status_fd: int) -> NoReturn:
 # ── what the child does, in this order ───────────────────────────────────────────────────────────────────────────
 
 
-def _steps(recipe: Recipe, descriptors: Sequence[int]) -> Iterator[_Step]:
+def _steps(recipe: Recipe, descriptors: Sequence[int], script: Script | None) -> Iterator[_Step]:
     """Yield everything; *descriptors* are above 2: the child's fds 0 to 2 to be, and the status pipe."""
     yield "setsid", os.setsid, ()
+    if script is not None:
+        # As root, but that is no right that it keeps: to find anything here, its own are asked for again.
+        yield f"chdir {recipe.directory}", os.fchdir, (script.directory,)
     for target, number in enumerate(descriptors[:3]):
         yield "descriptors", os.dup2, (number, target)
     yield "descriptors", os.closerange, (3, descriptors[3])
@@ -158,8 +165,12 @@ def _steps(recipe: Recipe, descriptors: Sequence[int]) -> Iterator[_Step]:
     if signal.SIGPIPE not in changed or signal.getsignal(signal.SIGPIPE) is not signal.SIG_IGN:
         yield "signals", signal.signal, (signal.SIGPIPE, signal.SIG_IGN)  # as mod_fastcgi promises its applications
     yield from _resources(recipe)
-    yield from _rights(recipe)
-    yield f"exec {recipe.program}", os.execve, (recipe.program, recipe.arguments, recipe.environment)
+    yield from _rights(recipe, script)
+    yield (
+        f"exec {recipe.arguments[0] if script else recipe.program}",
+        os.execve,
+        (recipe.program, recipe.arguments, recipe.environment),
+    )
 
 
 def _resources(recipe: Recipe) -> Iterator[_Step]:
@@ -189,23 +200,35 @@ def _set_priority(value: int) -> None:
             raise
 
 
-def _rights(recipe: Recipe) -> Iterator[_Step]:
+def _rights(recipe: Recipe, script: Script | None) -> Iterator[_Step]:
     """Yield the steps to the instance's place and ids; only what comes before setuid has the keeper's rights."""
     enter = f"chdir {recipe.directory}", os.chdir, (recipe.directory,)
     become = recipe.become
     if recipe.chroot is not None:
         yield f"chroot {recipe.chroot}", os.chroot, (recipe.chroot,)
+    if recipe.chroot is not None and script is None:
         yield f"chroot {recipe.chroot}", os.chdir, ("/",)
-    if recipe.directory_first:
+    if script is not None:
+        yield "check", _demand_same, (script.name, script.status)
+    elif recipe.directory_first:
         yield enter
     if os.geteuid() == 0:
         yield f"setgroups of {become.user}", os.setgroups, (become.groups,)
     yield f"setgid {become.group}", os.setresgid, (become.gid, become.gid, become.gid)
     yield f"setuid {become.user}", os.setresuid, (become.uid, become.uid, become.uid)
-    if not recipe.directory_first:
+    if not recipe.directory_first and script is None:
         yield enter
     if recipe.no_new_privs:
         yield "no_new_privs", pidfds.forbid_new_privileges, ()
+
+
+def _demand_same(name: str, status: os.stat_result) -> None:
+    """Raise ValueError if *name*, here, is not the file any more that was checked and had *status*."""
+    found = os.stat(name, follow_symlinks=False)
+    if not os.path.samestat(found, status):
+        raise ValueError(f"{name} was replaced by another while it was checked")
+    if (found.st_mode, found.st_uid, found.st_gid) != (status.st_mode, status.st_uid, status.st_gid):
+        raise ValueError(f"{name} was given other rights while it was checked")
 
 
 def _text(error: BaseException) -> str:

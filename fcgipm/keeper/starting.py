@@ -13,6 +13,7 @@ from fcgipm.config.schema import MILLISECOND, SECOND, Application
 from fcgipm.keeper import readiness, spawn
 from fcgipm.keeper.book import Book, Instance
 from fcgipm.keeper.context import Context
+from fcgipm.keeper.dynamic import Dynamic
 from fcgipm.keeper.listeners import Listeners
 from fcgipm.keeper.outputs import Outputs
 from fcgipm.keeper.progress import Progress
@@ -41,6 +42,7 @@ class Starting:
         book: Book,
         *,
         listeners: Listeners,
+        dynamic: Dynamic,
         outputs: Outputs,
         strays: Strays,
         progress: Progress,
@@ -48,6 +50,7 @@ class Starting:
         self._context = context
         self._book = book
         self._listeners = listeners
+        self._dynamic = dynamic
         self._outputs = outputs
         self._strays = strays
         self._progress = progress
@@ -92,10 +95,12 @@ class Starting:
         self, app: Application, generation: int, number: int, listener: Listener, turns_away: int | None
     ) -> None:
         if turns_away is None:
-            recipe = self._recipe(app, generation)
+            with self._dynamic.checked(app) as script:
+                recipe = self._recipe(app, generation)
+                starting = spawn.begin(recipe, listener.sock.fileno(), script)
         else:
             recipe = recipe_of_refuser(self._context.loaded, turns_away, nofile=self._context.nofile)
-        starting = spawn.begin(recipe, listener.sock.fileno())
+            starting = spawn.begin(recipe, listener.sock.fileno())
         instance = Instance(
             number=number,
             app=app.name,
@@ -238,6 +243,7 @@ class Starting:
         for descriptor in (instance.stdout, instance.stderr, instance.pidfd):
             os.close(descriptor)
         self._listeners.leave(instance.listener)
+        self._dynamic.left(instance.app)
 
     def _report_end(self, instance: Instance, end: pidfds.Ended) -> None:
         now = time.monotonic_ns()

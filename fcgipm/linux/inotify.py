@@ -11,12 +11,19 @@ from typing import Final
 ATTRIB: Final = 0x4
 """Owner, mode or the number of names of a file changed."""
 CLOSE_WRITE: Final = 0x8
+MOVED_FROM: Final = 0x40
 MOVED_TO: Final = 0x80
 CREATE: Final = 0x100
+DELETE: Final = 0x200
+DELETE_SELF: Final = 0x400
 MOVE_SELF: Final = 0x800
 ONLYDIR: Final = 0x0100_0000
+MASK_ADD: Final = 0x2000_0000
+"""What is watched already for something is watched for this as well."""
 OVERFLOW: Final = 0x4000
 """Set in `Event.mask` where the kernel dropped events; *watch* is -1 then."""
+ISDIR: Final = 0x4000_0000
+"""Set in `Event.mask` where *name* is a directory."""
 IGNORED: Final = 0x8000
 """Set in `Event.mask` where the watch has ended: what was watched is gone."""
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -73,7 +74,10 @@ def test_what_fails_half_way_is_a_warning(
     context: Context, tmp_path: Path, where: str, error: Exception, warning: str
 ) -> None:
     part: Any = Broken(where, error)
-    applier = Applier(context, part, part, part, {}, progress=part, environ={}, foreground=True)
+    dynamic: Any = SimpleNamespace(renewed=lambda new: new, applied=lambda: None)
+    applier = Applier(
+        context, part, part, part, {}, dynamic=dynamic, trees=part, progress=part, environ={}, foreground=True
+    )
     (tmp_path / "apps.toml").write_text(f"{ONE}socket-mode = '0666'\n")
     ear: Any = context.reporter
     context.dispatch.hold(applier)

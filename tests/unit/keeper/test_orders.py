@@ -22,6 +22,7 @@ from fcgipm.linux.sock_diag import Diag
 from fcgipm.log import FileSink, Logger, open_file
 
 SPAWN = wire.Spawn(instance=1, app="one", generation=1)
+OPEN = wire.Open(root="one", path="two")
 PUBLISH = wire.Publish(app="one", generation=1)
 
 
@@ -52,7 +53,7 @@ def context(tmp_path: Path) -> Iterator[Context]:
 
 @pytest.mark.parametrize("error", [OSError(12, "Cannot allocate memory"), ZeroDivisionError("ours")], ids=str)
 @pytest.mark.parametrize(
-    "order", [SPAWN, PUBLISH, wire.Publish(app="one", generation=0), wire.Apply(request=3)], ids=str
+    "order", [SPAWN, PUBLISH, wire.Publish(app="one", generation=0), OPEN, wire.Apply(request=3)], ids=str
 )
 def test_a_failure_is_an_answer(context: Context, order: wire.Order, error: Exception) -> None:
     heard: list[wire.Report] = []
@@ -60,10 +61,13 @@ def test_a_failure_is_an_answer(context: Context, order: wire.Order, error: Exce
     context.reporter = reporter
     broken: Any = Broken(error)
     book, progress = Book(), Progress((), lambda _outcome: None, str)
-    starting = Starting(context, book, listeners=broken, outputs=broken, strays=broken, progress=progress)
-    orders = Orders(
-        context, book, listeners=broken, starting=starting, outputs=broken, progress=progress, actions=broken
+    starting = Starting(
+        context, book, listeners=broken, dynamic=broken, outputs=broken, strays=broken, progress=progress
     )
+    orders = Orders(
+        context, book, listeners=broken, dynamic=broken, starting=starting, outputs=broken, progress=progress,
+        actions=broken, notes={},
+    )  # fmt: skip
     if isinstance(error, OSError):
         orders.obey(order)
     else:
@@ -75,7 +79,7 @@ def test_a_failure_is_an_answer(context: Context, order: wire.Order, error: Exce
         case wire.SpawnFailed():
             assert report.instance == 1
             assert str(error.args[-1]) in report.error
-        case wire.PublishFailed():
+        case wire.PublishFailed() | wire.OpenFailed():
             assert str(error.args[-1]) in report.error
         case wire.Applied():
             assert str(error.args[-1]) in report.problems[0]

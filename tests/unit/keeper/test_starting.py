@@ -42,7 +42,7 @@ def test_all_together_have_a_second(stuck: list[Instance]) -> None:
     book = Book()
     for instance in stuck:
         book.add(instance)
-    nobody: dict[str, Any] = dict.fromkeys(("listeners", "outputs", "strays", "progress"))
+    nobody: dict[str, Any] = dict.fromkeys(("listeners", "dynamic", "outputs", "strays", "progress"))
     context: Any = None
     starting = Starting(context, book, **nobody)
     begun = time.monotonic()
