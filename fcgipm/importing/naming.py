@@ -22,8 +22,8 @@ class Names:
 
     def give(self, wish: str) -> str:
         """Return a name like the last component of the path *wish* that nothing else has."""
-        last = wish.rstrip("/").rpartition("/")[2]
-        plain = _FOREIGN.sub("-", _ENDING.sub("", last)).lstrip("._-")[:_LONGEST].rstrip(".-") or "app"
+        last = _FOREIGN.sub("-", wish.rstrip("/").rpartition("/")[2]).lstrip("._-")
+        plain = _ENDING.sub("", last)[:_LONGEST].rstrip(".-") or "app"
         name, number = plain, self._next.get(plain, 2)
         while name in self._given:
             name = f"{plain}-{number}"

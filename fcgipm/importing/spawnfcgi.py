@@ -44,7 +44,7 @@ class _Line:
 
 def is_spawn_fcgi(words: Sequence[str]) -> bool:
     """Whether *words* are a command line of spawn-fcgi, perhaps with variables or env before it."""
-    return posixpath.basename(_without_env(list(words), _Line())[:1][0]) == SOURCE if words else False
+    return [posixpath.basename(word) for word in _without_env(list(words), _Line())[:1]] == [SOURCE]
 
 
 def from_spawn_fcgi(words: Sequence[str], locate: Locate) -> Found:

@@ -59,7 +59,8 @@ def _usable(tables: list[Table]) -> int:
 
 def _table(table: Table) -> Iterator[str]:
     if table.place is not None:
-        yield from _comment(f"{table.place}: {table.origin}" if table.origin else str(table.place))
+        origin = " ".join(table.origin.split())
+        yield from _comment(f"{table.place}: {origin}" if origin else str(table.place))
     if table.unusable:
         yield from _remark(Remark(table.unusable, lost=True))
     mark = "#" if table.unusable else ""
