@@ -7,6 +7,8 @@ of a list, as nginx has it where it tried several times, the last one counts.  `
 that, and no connect time at all that the application was not reached; an empty field is not known.  TARGET is the
 name of an application, or the absolute path of a dynamic one's script, which a PATH_INFO may follow; in it, backslashes
 begin what nginx, lighttpd and Apache write in place of a byte.
+
+``v1|lost|COUNT`` says that so many reports could not be sent, for want of room or of a daemon.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ LIGHTTPD: Final = "v1|%s|||%Dus|"
 """What begins an ``accesslog.format`` of lighttpd; the target follows."""
 
 _VERSION: Final = b"v1"
+_LOST: Final = re.compile(rb"v1\|lost\|([0-9]{1,9})")
+_MOST_LOST: Final = 999_999_999
 _STATUSES: Final = {str(status).encode(): status for status in range(100, 600)}
 _TIME: Final = re.compile(rb"([0-9]{1,15}(?:\.[0-9]{1,9})?)(us|ms)?")
 _UNITS: Final = {None: 1.0, b"ms": 1e-3, b"us": 1e-6}
@@ -67,8 +71,15 @@ class Report:
     """Whether a connection to the application came about, as far as is known."""
 
 
-def parse(line: bytes) -> Report:
-    """Return the report that *line* is, without its end and without syslog's head; raise `Malformed`, a ValueError."""
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """So many reports could not be sent before."""
+
+    count: int
+
+
+def parse(line: bytes) -> Report | Lost:
+    """Return what *line* says, without its end and without syslog's head; raise `Malformed`, a ValueError."""
     if len(line) > MAX_DATAGRAM:
         raise Malformed("length", f"{len(line)} bytes; a report has at most {MAX_DATAGRAM}")
     if _UNPRINTABLE.search(line):
@@ -76,6 +87,8 @@ def parse(line: bytes) -> Report:
     fields = line.split(b"|", 5)
     if fields[0] != _VERSION:
         raise Malformed("version", f"it does not begin with {_VERSION.decode()}|")
+    if len(fields) == 3 and (lost := _LOST.fullmatch(line)) is not None:
+        return Lost(int(lost[1]))
     if len(fields) != 6 or not fields[5]:
         raise Malformed("format", "there are less than six fields")
     _, status, connect, header, response, target = fields
@@ -92,8 +105,10 @@ def parse(line: bytes) -> Report:
     )
 
 
-def encode(report: Report) -> bytes:
+def encode(report: Report | Lost) -> bytes:
     """Return *report* as a line, without an end: a datagram as it stands."""
+    if isinstance(report, Lost):
+        return b"%s|lost|%d" % (_VERSION, min(report.count, _MOST_LOST))
     target = _ESCAPED.sub(lambda found: b"\\x%02X" % ord(found[0]), report.target.encode("utf-8", "surrogateescape"))
     connect = _written(report.connect) if report.reached else b"-"
     times = b"|".join((connect, _written(report.header), _written(report.response)))

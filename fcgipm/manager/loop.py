@@ -22,6 +22,7 @@ from fcgipm.manager.connector import serve_connector
 from fcgipm.manager.destination import Destination
 from fcgipm.manager.driver import Driver
 from fcgipm.manager.record import EventRecord, LogLine
+from fcgipm.manager.reports import serve_reports
 from fcgipm.manager.state import State
 
 EX_SOFTWARE: Final = 70
@@ -171,6 +172,8 @@ class Manager:
                     starting = control.serve_metrics(listener, driver)
                 case "connector":
                     starting = serve_connector(listener, driver, self._keeper_uid)
+                case "report":
+                    starting = serve_reports(listener, driver, self._keeper_uid)
                 case _:
                     listener.close()
                     continue

@@ -14,11 +14,12 @@ from typing import Any, Self
 
 import psutil
 import pytest
+from harness.scripts import script, scripts
 from harness.stage import Stage, app, staged
 from harness.waiting import until
 
 from fcgipm import wire
-from fcgipm.config.schema import SECOND, Application, Dynamic, Root
+from fcgipm.config.schema import SECOND, Application
 
 
 @dataclass(frozen=True)
@@ -92,14 +93,6 @@ def on_demand(name: str = "blog", **more: Any) -> Application:
     return app(name, processes=None, min_processes=0, max_processes=2, **more)
 
 
-def scripts(place: Path) -> Dynamic:
-    """Return a table [dynamic] with one root, which is there."""
-    root = place / "fcgi"
-    root.mkdir()
-    root.chmod(0o755)
-    return Dynamic(roots=(Root(path=str(root), name="fcgi", match="*.fcgi"),))
-
-
 @contextmanager
 def listening(place: Path, name: str) -> Iterator[int]:
     """Listen as the keeper does, and give the socket's inode."""
@@ -108,14 +101,6 @@ def listening(place: Path, name: str) -> Iterator[int]:
         sock.bind(str(place / "private" / f"{name}.1"))
         sock.listen()
         yield os.fstat(sock.fileno()).st_ino
-
-
-def script(place: Path, name: str) -> str:
-    """Make a script below the root, and return its path."""
-    path = place / "fcgi" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(0o755)
-    return str(path)
 
 
 # ── by name ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,6 +10,7 @@ from fcgipm.reporting import (
     LONGEST,
     MAX_DATAGRAM,
     REASONS,
+    Lost,
     Malformed,
     Report,
     encode,
@@ -29,6 +30,13 @@ REPORTS = st.builds(
 )
 
 
+def read(line: bytes) -> Report:
+    """Return the report that *line* is."""
+    found = parse(line)
+    assert isinstance(found, Report)
+    return found
+
+
 def test_every_field_is_read() -> None:
     assert parse(b"v1|404|0.001|0.250|1.5|blog") == Report(
         target="blog", status=404, connect=0.001, header=0.25, response=1.5
@@ -36,21 +44,21 @@ def test_every_field_is_read() -> None:
 
 
 def test_times_may_be_in_milliseconds_and_microseconds() -> None:
-    report = parse(b"v1|200|2us|3ms|1500000us|blog")
+    report = read(b"v1|200|2us|3ms|1500000us|blog")
 
     assert (report.connect, report.header, report.response) == (2e-06, 0.003, 1.5)
 
 
 @pytest.mark.parametrize("many", [b"0.001, 0.020", b"0.05 : 0.020", b"-, 0.020", b"- : -, 0.020", b"1.000,0.020"])
 def test_of_a_list_the_last_time_counts(many: bytes) -> None:
-    report = parse(b"v1|200|%s|%s|%s|blog" % (many, many, many))
+    report = read(b"v1|200|%s|%s|%s|blog" % (many, many, many))
 
     assert (report.connect, report.header, report.response, report.reached) == (0.02, 0.02, 0.02, True)
 
 
 @pytest.mark.parametrize("connect", [b"-", b"0.001, -", b"0.001 : -"])
 def test_without_a_connect_time_the_application_was_not_reached(connect: bytes) -> None:
-    report = parse(b"v1|502|%s|-|0.000|blog" % connect)
+    report = read(b"v1|502|%s|-|0.000|blog" % connect)
 
     assert (report.connect, report.header, report.response, report.reached) == (None, None, 0.0, False)
 
@@ -60,7 +68,7 @@ def test_what_a_web_server_does_not_know_it_leaves_empty() -> None:
 
 
 def test_a_target_may_hold_everything_else() -> None:
-    assert parse(b"v1|200||||/srv/a|b c/%41?x").target == "/srv/a|b c/%41?x"
+    assert read(b"v1|200||||/srv/a|b c/%41?x").target == "/srv/a|b c/%41?x"
 
 
 @pytest.mark.parametrize(
@@ -90,6 +98,10 @@ def test_other_backslashes_are_refused(written: bytes) -> None:
         (b"v1", "format"),
         (b"v1|200|||0.1", "format"),
         (b"v1|200||||", "format"),
+        (b"v1|lost|", "format"),
+        (b"v1|lost|-1", "format"),
+        (b"v1|lost|1|", "format"),
+        (b"v1|lost|1000000000", "format"),
         (b"v1|099||||blog", "status"),
         (b"v1|600||||blog", "status"),
         (b"v1|-200||||blog", "status"),
@@ -118,7 +130,7 @@ def test_other_backslashes_are_refused(written: bytes) -> None:
 )
 def test_what_is_no_report_is_told_by_its_reason(line: bytes, reason: str | None) -> None:
     if reason is None:
-        assert parse(line).connect is None
+        assert read(line).connect is None
         return
     with pytest.raises(Malformed) as caught:
         parse(line)
@@ -150,6 +162,12 @@ def test_what_is_encoded_can_be_read(report: Report) -> None:
     assert parse(encode(report)) == report
 
 
+@pytest.mark.parametrize("count", [0, 1, 999_999_999])
+def test_what_was_lost_is_told_as_a_number(count: int) -> None:
+    assert parse(encode(Lost(count))) == Lost(count)
+    assert parse(encode(Lost(count + 10**9))) == Lost(999_999_999)
+
+
 def test_one_that_was_not_reached_stays_so() -> None:
     report = Report(target="blog", status=502, response=0.0, reached=False)
 
@@ -165,12 +183,12 @@ def test_whatever_arrives_it_is_a_report_or_malformed(data: bytes) -> None:
 
     if isinstance(found, Malformed):
         assert found.reason in REASONS
-    else:
+    elif isinstance(found, Report):
         assert 100 <= found.status <= 599
         assert all(value is None or 0 <= value <= LONGEST for value in (found.connect, found.header, found.response))
 
 
-def _report(data: bytes) -> Report | Malformed:
+def _report(data: bytes) -> Report | Lost | Malformed:
     try:
         return parse(without_syslog(data))
     except Malformed as error:
