@@ -29,8 +29,8 @@ def head(found: Sequence[Target], scripts: Sequence[Scripts]) -> Iterator[str]:
     if scripts or any(target.follows_demand for target in found):
         yield "#"
         yield "# Of applications that follow demand: a declared one always has its socket, and fcgipm sees who waits"
-        yield "# there, so nobody has to ask it for an instance. Where too many wait (listen-queue-depth), Apache"
-        yield "# answers 503."
+        yield "# there, so nobody has to ask it for an instance. Where too many wait (listen-queue-depth), more wait in"
+        yield '# Apache, each in one of its threads; overload-response = "503" lets fcgipm turn visitors away then.'
     if scripts:
         yield "# A script has its socket from the start on where its root says listen = true. Elsewhere Apache answers"
         yield "# 503 until something that can ask fcgipm has had it started once."

@@ -90,7 +90,8 @@ def _demand(scripts: Sequence[Scripts]) -> Iterator[str]:
     """Yield comments about what follows demand."""
     yield "#"
     yield "# Of applications that follow demand: a declared one always has its socket, and fcgipm sees who waits there,"
-    yield "# so nobody has to ask it for an instance. Where too many wait (listen-queue-depth), lighttpd answers 503."
+    yield "# so nobody has to ask it for an instance. Where too many wait (listen-queue-depth), lighttpd answers 500;"
+    yield '# overload-response = "503" lets fcgipm turn visitors away then, and says when to come again.'
     yield "# Each finished request of theirs is told to fcgipm by the access log below, and lighttpd writes one log for"
     yield "# a request: of these, your own gets nothing. To have both, or neither: see docs/webservers.md."
     if scripts:

@@ -82,7 +82,7 @@ def _http(site: Site, found: Sequence[Target], scripts: Sequence[Scripts]) -> It
         yield ""
         yield from _upstream(target)
     if _starts(found, scripts):
-        yield from nginx_demand.http_part(site, nginx_scripts.maps(scripts))
+        yield from nginx_demand.http_part(site, list(nginx_scripts.maps(scripts)))
 
 
 def _starts(found: Sequence[Target], scripts: Sequence[Scripts]) -> list[int]:

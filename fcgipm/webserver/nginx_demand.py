@@ -7,7 +7,7 @@ and the request goes the same way a second time.  Nothing that was sent is sent 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from fcgipm.config.schema import SECOND
@@ -45,8 +45,8 @@ def in_location(name: str | None) -> Iterator[str]:
     yield f"error_page 502 504 = {ASKING};  # replaces the server's own error_page lines here"
 
 
-def http_part(site: Site, scripts: Iterable[str]) -> Iterator[str]:
-    """Yield what belongs into the http context; *scripts* are more maps, for the roots."""
+def http_part(site: Site, scripts: Sequence[str]) -> Iterator[str]:
+    """Yield what belongs into the http context; *scripts* are more maps, for the roots if there are any."""
     yield ""
     yield "# ── applications that follow demand ──"
     yield from block(
@@ -59,6 +59,10 @@ def http_part(site: Site, scripts: Iterable[str]) -> Iterator[str]:
     for name in _SET:
         yield f'map "" $fcgipm_{name} {{ default ""; }}'
     yield from scripts
+    script = ['"" $fcgipm_app;', 'default "$fcgipm_root$fcgipm_script";'] if scripts else ["default $fcgipm_app;"]
+    yield from variable(
+        "$fcgipm_root", "name", script, "Whose the request is: a declared application's, or a script's."
+    )
     yield from _outcome()
     yield from _reports(site)
 

@@ -22,6 +22,8 @@ _DOCUMENT_ROOT: Final = "$fcgipm_document_root"
 
 def maps(found: Sequence[Scripts]) -> Iterator[str]:
     """Yield the maps of the http context."""
+    if not found:
+        return
     patterns = [
         quote(rf"~^{regex(one.name)} (?=.{{1,{one.longest}}}\z)(?<fcgipm_safe>(?:{_COMPONENT})+)\z", variables=False)
         for one in found

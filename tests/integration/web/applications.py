@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,56 @@ send) printf 'Content-Type: text/plain\\r\\nX-Sendfile: %s\\r\\n\\r\\n' "$DOCUME
 *) printf 'Content-Type: text/plain\\r\\n\\r\\ncgi %s %s\\n' "$SCRIPT_NAME" "$PATH_INFO"; cat ;;
 esac
 """
+
+
+RECORDER = f"""#!{sys.executable}
+# Writes down what is posted, one line a request; /die ends it then, /hold waits until somebody writes to a pipe.
+import os, socket, sys
+from pathlib import Path
+from fcgipm.fastcgi import RequestParser, encode_response
+
+directory = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(os.environ["RECORDS"])
+listener = socket.socket(fileno=0)
+while True:
+    connection, _ = listener.accept()
+    parser, requests = RequestParser(), []
+    while not requests and (data := connection.recv(1 << 16)):
+        requests = parser.feed(data)
+    for request in requests:
+        path, script = request.params.get("PATH_INFO", ""), request.params.get("SCRIPT_NAME", "")
+        with open(directory / "records", "ab", buffering=0) as file:
+            file.write(request.body[:100] + b"\\n")
+        if path == "/die":
+            os._exit(1)
+        if path == "/hold":
+            (directory / "gate").read_bytes()
+        page = f"{{script}} {{path}} {{os.getpid()}} {{len(request.body)}}"
+        connection.sendall(encode_response(request.request_id, b"Content-Type: text/plain\\r\\n\\r\\n" + page.encode()))
+    connection.close()
+"""
+"""An application that counts; its directory is its argument, or the variable RECORDS."""
+
+
+class Records:
+    """What instances of `RECORDER` write down, and the gate that holds them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(mode=0o755)
+        self._file = directory / "records"
+        self._file.touch()
+        self._file.chmod(0o666)
+        os.mkfifo(directory / "gate")
+        (directory / "gate").chmod(0o644)
+
+    def lines(self) -> list[str]:
+        """Return what was posted, in the order in which it was read."""
+        return self._file.read_text().splitlines()
+
+    def release(self) -> None:
+        """Let those go on who wait at the gate; somebody has to be there."""
+        with (self.directory / "gate").open("wb"):
+            pass
 
 
 def app(name: str, command: list[str], *lines: str) -> str:

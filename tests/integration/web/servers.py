@@ -203,8 +203,9 @@ class WebServer:
         file.write_text(
             (f"user {account[0]} {account[1]};\n" if account else "")
             + f"daemon off;\nworker_processes 1;\npid {self.directory}/nginx.pid;\nerror_log {self.errors} info;\n"
-            + "events { worker_connections 64; }\n"
-            + f"http {{\n  access_log {self.directory}/access.log;\n  default_type text/plain;\n{places}  include {http_part};\n"
+            + "events { worker_connections 512; }\n"
+            + f"http {{\n  client_max_body_size 64m;\n  access_log {self.directory}/access.log;\n"
+            + f"  default_type text/plain;\n{places}  include {http_part};\n"
             + f"  server {{\n    listen unix:{self.address};\n    root {self.root};\n"
             + f"    include {server_part};\n  }}\n}}\n"
         )
