@@ -10,7 +10,9 @@ from fcgipm.core import commands, events
 from fcgipm.core.events import InstanceId, Instant
 from fcgipm.manager.translate import changes, event_of, order_of, published
 
-NOT_THE_CORES = {"Snapshot", "Handed", "Begun", "Signalled", "Applied", "Denied", "Drained", "Told"}
+NOT_THE_CORES = {
+    "Snapshot", "Handed", "Begun", "Signalled", "Applied", "Denied", "Drained", "Told", "Opened", "OpenFailed",
+}  # fmt: skip
 AT = Instant(5)
 ONE = InstanceId(1)
 LISTENER = wire.ListenerFact(app="a", generation=2, address="unix:/a", bound="/p/a.2", published=True)
