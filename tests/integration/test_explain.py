@@ -74,6 +74,18 @@ def test_who_comes_to_an_idle_application_is_the_reason_of_its_instance(start_da
         assert "ago: somebody-came: one more, 1 in all ready 0, starting 0" in page(daemon)
 
 
+def test_who_comes_just_now_is_seen_before_the_answer(start_daemon: Start) -> None:
+    daemon = start_daemon(flexible(0, 2).replace("start-delay = 0.2", "start-delay = 60"), wait="answering")
+    with ExitStack() as stack:
+        visit(stack, daemon)
+        until(lambda: explained(daemon)["busy"] == 1, what="who came is served")
+        assert explained(daemon)["next_start"].startswith("nobody waits; one more when")
+        visit(stack, daemon)
+        found = explained(daemon)
+    assert found["next_start"] == "somebody waits; one more in 60 s, when the oldest has waited 60 s (start-delay)"
+    assert found["queue"] == 1
+
+
 def test_a_denied_start_is_explained_counted_once_and_logged_once(start_daemon: Start) -> None:
     daemon = start_daemon(flexible(0, 1), wait="answering")
     with ExitStack() as stack:
