@@ -260,10 +260,9 @@ class Books:
             slot.instance = None
         del self.instances[instance.id]
 
-    def empty_slots(self, now: Instant, why: str = "initial") -> list[Slot]:
+    def empty_slots(self, now: Instant) -> list[Slot]:
         """Return slots that are filled one after the other, init-start-delay apart."""
-        delay = self.definition.init_start_delay
-        return [Slot(not_before=Instant(now + index * delay), why=why) for index in range(self.attainable)]
+        return self._in_a_row(self.attainable, now)
 
     def startable(self) -> Iterator[tuple[int, Slot]]:
         """Yield (generation, slot) of each empty slot that is to be filled, now or later."""
@@ -388,6 +387,10 @@ class Books:
             cut_at = Instant(now + self.definition.stop_timeout)
             instance.retire("its removal was under way", first_try=now, cut_at=cut_at)
 
+    def _in_a_row(self, count: int, now: Instant) -> list[Slot]:
+        delay = self.definition.init_start_delay
+        return [Slot(not_before=Instant(now + index * delay)) for index in range(count)]
+
     def _slots_of_the_living(self, now: Instant) -> list[Slot]:
         """Return slots for the living, and for those still to be started.
 
@@ -399,7 +402,7 @@ class Books:
         slots = [
             Slot(not_before=now, instance=instance.id) for instance in self.instances.values() if instance.is_staying
         ]
-        missing = self.empty_slots(now)[len(slots) :]
+        missing = self._in_a_row(self.wanted, now)[len(slots) :]
         if self.last_start is None:
             return slots + missing
         for index, slot in enumerate(missing):

@@ -71,6 +71,8 @@ def _rule(books: Books, now: Instant) -> str | None:
     """Return the rule by which one more instance is due now; None: none is."""
     demand, crowd = books.demand, books.demand.crowd
     if not books.ready and not books.starting:
+        if books.attempt is not None and books.attempt.victim is not None:
+            return None  # whether it stays will be known in a moment
         if demand.came_at is not None or demand.is_asked(now) or (demand.seen_at == now and crowd.waiting):
             return "somebody-came"
         if crowd.waiting and demand.seen_at != now:
