@@ -47,7 +47,8 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test packages
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-bench: $(VENV)/.installed-test packages
+bench: $(VENV)/.installed-test
+	@tests/install-packages tests/packages.txt bench/packages.txt
 	PYTHONPATH=tests $(BIN)/python -m bench
 endif
 

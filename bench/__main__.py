@@ -1,4 +1,4 @@
-"""Measure everything and print one table; ``python -m bench NAME…`` only some: requests, spawns, resting, killed."""
+"""Measure everything and print one table; ``python -m bench NAME…`` only some of `MEASUREMENTS`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import killed, requests, resting, spawns
+from bench import cold, killed, requests, resting, spawns, step
 from bench.programs import Missing
 from bench.table import Row, Skipped, rendered
 
@@ -19,6 +19,8 @@ MEASUREMENTS: dict[str, Callable[[Path], Iterator[Row | Skipped]]] = {
     "spawns": spawns.measure,
     "resting": resting.measure,
     "killed": killed.measure,
+    "cold": cold.measure,
+    "step": step.measure,
 }
 
 

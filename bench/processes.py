@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from pathlib import Path
 
@@ -24,3 +26,26 @@ def rollup(pid: int, field: str) -> float:
 def children(pid: int) -> list[int]:
     """Return the children of *pid*."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def descendants(pid: int) -> list[str]:
+    """Return the names of the programs that the descendants of *pid* have executed."""
+    found: list[str] = []
+    for child in _children_if_any(pid):
+        with contextlib.suppress(OSError):
+            found.append(Path(f"/proc/{child}/comm").read_text().strip())
+        found += descendants(child)
+    return found
+
+
+def _children_if_any(pid: int) -> list[int]:
+    try:
+        return children(pid)
+    except OSError:
+        return []
+
+
+def processor_time(pid: int) -> float:
+    """Return the seconds of processor time that *pid* has used, all threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
