@@ -220,6 +220,10 @@ class Rig:
                 return int(line.split()[1])
         raise AssertionError(f"no such line for {self.pid}")
 
+    def resident(self) -> int:
+        """Return the keeper's resident memory in bytes."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     def stop(self) -> int:
         """End the keeper, roughly if it must be, and return its exit status."""
         for number in (signal.SIGTERM, signal.SIGTERM):

@@ -103,9 +103,10 @@ def waiting(code: str) -> tuple[str, ...]:
     return ("/usr/bin/python3", "-I", "-S", "-c", _PRELUDE + code)
 
 
-def compiled(source: str, program: Path, *libraries: str) -> Path:
-    """Compile C code; skip where there is no compiler or, with *libraries*, no libfcgi."""
+def compiled(source: str, program: Path, *libraries: str, static: bool = False) -> Path:
+    """Compile C code, with *static* for a chroot; skip where there is no compiler or, with *libraries*, no libfcgi."""
     compiler = need("libfcgi") if libraries else need("gcc")
-    command = [compiler, "-O1", "-x", "c", "-", "-o", str(program), *(f"-l{name}" for name in libraries)]
+    options = ["-O1", *(["-static"] if static else [])]
+    command = [compiler, *options, "-x", "c", "-", "-o", str(program), *(f"-l{name}" for name in libraries)]
     subprocess.run(command, input=source.encode(), check=True, timeout=60)
     return program
