@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from dataclasses import dataclass
-from typing import Final
 
 from fcgipm import __version__
 from fcgipm.config.schema import Application, External
-from fcgipm.fastcgi import FastCGIError, Response, ResponseParser, Role, encode_request
-
-LIMIT: Final = 16 * 1024 * 1024
-"""Bytes of an answer, its standard error included."""
-_PIECE: Final = 64 * 1024
-_FULL_QUEUE_PAUSE: Final = 0.05
-"""Seconds between two tries to enter a full queue: the kernel tells nobody when there is room in it again."""
+from fcgipm.exchange import exchange, reach
+from fcgipm.fastcgi import FastCGIError, Response, Role, encode_request
 
 
 class RequestError(Exception):
@@ -50,10 +43,10 @@ async def request(application: Application | External, address: str, uri: str, p
     step = "connecting"
     try:
         async with asyncio.timeout(patience):
-            reader, writer = await _connect(address)
+            reader, writer = await reach(address)
             step = "waiting for the answer"
             try:
-                return await _exchange(reader, writer, message)
+                return await exchange(reader, writer, message)
             finally:
                 writer.close()
     except TimeoutError:
@@ -111,41 +104,3 @@ def _take_apart(application: Application | External, path: str) -> _Target:
             script = uri.rstrip("/")
             return _Target(script, path[len(script) :], program)
     return _Target("", path, program)
-
-
-async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    kind, _, rest = address.partition(":")
-    if kind == "unix":
-        return await asyncio.open_connection(sock=await _connect_unix(rest))
-    host, _, port = rest.rpartition(":")
-    return await asyncio.open_connection(host.strip("[]"), int(port))
-
-
-async def _connect_unix(path: str) -> socket.socket:
-    """Connect, trying again while the queue is full.
-
-    asyncio takes the EAGAIN of a full queue for a connection under way, and then for one that stands.
-    """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        while True:
-            try:
-                sock.connect(path)
-            except BlockingIOError:
-                await asyncio.sleep(_FULL_QUEUE_PAUSE)
-            else:
-                return sock
-    except BaseException:
-        sock.close()
-        raise
-
-
-async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes) -> Response:
-    parser = ResponseParser(limit=LIMIT)
-    writer.write(message)
-    await writer.drain()
-    while data := await reader.read(_PIECE):
-        answer = parser.feed(data)
-        if answer is not None:
-            return answer
-    return parser.close()
