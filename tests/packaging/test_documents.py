@@ -6,13 +6,13 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 from harness.components import need
 from harness.daemon import FCGIPM
 
+from fcgipm.config.load import ConfigError, Problem, load
 from fcgipm.config.option import options
 from fcgipm.config.schema import Application, Daemon, External
 from fcgipm.core.commands import Topic
@@ -76,10 +76,24 @@ def test_the_shipped_example_is_a_correct_configuration(example: str, place: Pat
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_example_in_the_documents_is_toml() -> None:
-    for document in ("README.md", "CONTRIBUTING.md"):
-        for example in re.findall(r"```toml\n(.*?)```", (ROOT / document).read_text(), re.DOTALL):
-            tomllib.loads(example)
+def test_every_example_in_the_documents_is_a_correct_configuration(place: Path) -> None:
+    """Except that what it names is not there on this machine."""
+    examples = [
+        (document.name, example)
+        for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]
+        for example in re.findall(r"```toml\n(.*?)```", document.read_text(), re.DOTALL)
+    ]
+    assert len(examples) > 5
+    for document, example in examples:
+        config = place / "apps.toml"
+        config.write_text(example)
+        config.chmod(0o644)
+        problems: tuple[Problem, ...] = ()
+        try:
+            load(str(config), environ={}, euid=os.geteuid())
+        except ConfigError as error:
+            problems = error.problems
+        assert [str(each) for each in problems if not each.text.endswith("no such file or directory")] == [], document
 
 
 def test_every_target_the_documents_name_is_in_the_makefile() -> None:
