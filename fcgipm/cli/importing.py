@@ -51,9 +51,10 @@ class Disk:
         Raises `OSError` where it cannot be read, `ValueError` where it is too much or no text.
         """
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)  # a fifo must not block
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ValueError("not a regular file")
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ValueError("not a regular file")
             data = file.read(min(LARGEST_FILE, self._left) + 1)
         if len(data) > LARGEST_FILE:
             raise ValueError(f"larger than {LARGEST_FILE} bytes")

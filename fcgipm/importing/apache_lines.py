@@ -6,6 +6,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+LONGEST_VALUES: Final = 1024 * 1024
+"""Of all variables of one line together."""
+
 _SPACE: Final = " \t\n\v\f\r"
 _VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
 _WORD: Final = re.compile(
@@ -61,11 +64,19 @@ def words(line: str) -> list[str]:
 
 
 def resolved(line: str, variables: Mapping[str, str], missing: Callable[[str], None]) -> str:
-    """Return *line* with ``${NAME}`` and ``${NAME?=default}`` replaced; names without a value go to *missing*."""
+    """Return *line* with ``${NAME}`` and ``${NAME?=default}`` replaced; names without a value go to *missing*.
+
+    Raises `ValueError` where that gets too long.
+    """
+    length = 0
 
     def value(found: re.Match[str]) -> str:
+        nonlocal length
         name, separator, default = found[1].partition("?=")
         if name in variables:
+            length += len(variables[name])
+            if length > LONGEST_VALUES:
+                raise ValueError(f"with its variables the line gets longer than {LONGEST_VALUES} characters")
             return variables[name]
         if separator:
             return default

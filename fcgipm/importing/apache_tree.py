@@ -145,7 +145,10 @@ class _Reader:
 
     def _line(self, place: Place, line: str, around: tuple[_Open, ...], here: list[_Open], depth: int) -> None:
         missing: list[str] = []
-        name, arguments = first_word(resolved(line, self._variables, missing.append))
+        try:
+            name, arguments = first_word(resolved(line, self._variables, missing.append))
+        except ValueError as error:
+            raise Unreadable(place, str(error)) from None
         if name.startswith("</"):
             self._close(place, name, here)
             return

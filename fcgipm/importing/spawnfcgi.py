@@ -12,7 +12,7 @@ from typing import Final
 from fcgipm.config.schema import Application
 from fcgipm.importing.apache_options import read_number
 from fcgipm.importing.files import joined
-from fcgipm.importing.found import Found, Place, Table, Unreadable
+from fcgipm.importing.found import Found, Place, Table, Unreadable, why_not
 from fcgipm.importing.naming import Names
 from fcgipm.importing.settling import settle
 
@@ -120,9 +120,10 @@ def _command(line: _Line, table: Table, locate: Locate) -> None:
     directory = line.options.get("d", "/" if "c" in line.options else "")
     if not command[0].startswith("/") and directory.startswith("/"):
         command[0] = joined(directory, command[0])
-    if not table.put("command", command, command[0]):
-        (why,) = table.remarks()
-        raise Unreadable(Place(SOURCE), why.text)
+    why = why_not(Application, "command", command)
+    if why is not None:
+        raise Unreadable(Place(SOURCE), f"{command[0]}: {why}")
+    table.put("command", command)
 
 
 def _through_shell(text: str, locate: Locate) -> list[str]:
