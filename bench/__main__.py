@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import cold, killed, requests, resting, spawns, step
+from bench import cold, killed, pressure, requests, resting, spawns, step
 from bench.programs import Missing
 from bench.table import Row, Skipped, rendered
 
@@ -20,6 +20,7 @@ MEASUREMENTS: dict[str, Callable[[Path], Iterator[Row | Skipped]]] = {
     "resting": resting.measure,
     "killed": killed.measure,
     "cold": cold.measure,
+    "pressure": pressure.measure,
     "step": step.measure,
 }
 

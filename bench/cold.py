@@ -101,7 +101,7 @@ def alone(path: Path, script: Path) -> float:
         listener.bind(str(path))
         listener.listen(16)
         begin = time.perf_counter()
-        process = subprocess.Popen([tool("php-cgi")], stdin=listener, env={}, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([tool("php-cgi")], stdin=listener.fileno(), env={}, stderr=subprocess.DEVNULL)
         try:
             assert peers.over_fastcgi(path, script)()
             return (time.perf_counter() - begin) * 1000
