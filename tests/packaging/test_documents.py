@@ -16,6 +16,8 @@ from fcgipm.config.load import ConfigError, Problem, load
 from fcgipm.config.option import options
 from fcgipm.config.schema import Application, Daemon, External
 from fcgipm.core.commands import Topic
+from fcgipm.core.policy.classic import STARTS
+from fcgipm.core.scaling import REMOVALS
 from fcgipm.verbs import VERBS, ExitCode
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +64,7 @@ def test_every_command_event_and_exit_code_is_in_the_manual_pages() -> None:
     assert [verb for verb in VERBS if not re.search(rf"^ +{verb}\b", control, re.MULTILINE)] == []
     assert [code for code in ExitCode if not re.search(rf"^ +{code.value}  ", control, re.MULTILINE)] == []
     assert [topic for topic in Topic if topic.value not in daemon] == []
+    assert [rule for rule in (*STARTS, *REMOVALS) if not re.search(rf"^ +{rule}\b", control, re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("example", ["demo.toml"])
