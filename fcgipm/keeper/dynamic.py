@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
 
 from fcgipm import wire
-from fcgipm.config.dynamic import application_of, named, why_not_name
+from fcgipm.config.dynamic import named, why_not_name
 from fcgipm.config.identity import script_identity
 from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
+from fcgipm.keeper.definitions import definition_of, with_applications, without_application
 from fcgipm.keeper.handover import sparse
 from fcgipm.keeper.listener import Listener
 from fcgipm.keeper.listeners import Listeners
@@ -50,6 +50,11 @@ class Dynamic:
         self.opened: Callable[[Root, str, Script], None] = lambda _root, _path, _script: None
         """Called with each script that becomes an application."""
         listeners.vigils.heard = self._heard
+        self._declared = len(context.loaded.config.applications)
+        """How many applications are none of ours."""
+
+    def __len__(self) -> int:
+        return len(self._context.loaded.config.applications) - self._declared - len(self._leaving)
 
     def names(self) -> list[str]:
         """Return the applications that are known and not forgotten."""
@@ -104,8 +109,8 @@ class Dynamic:
         self._make_room()
         loaded = self._context.loaded
         identity = next((one for one in loaded.identities.values() if one == script.identity), script.identity)
-        app = _definition(loaded, root, path, identity)
-        self._context.loaded = _with(loaded, {app.name: app}, {app.name: identity})
+        app = definition_of(loaded, root, path, identity)
+        self._context.loaded = with_applications(loaded, {app.name: app}, {app.name: identity})
         self._leaving[app.name] = None
         return app
 
@@ -127,7 +132,7 @@ class Dynamic:
     def _make_room(self) -> None:
         """Let go of those that are forgotten, as far as is needed; raise `ScriptError` where there is no room."""
         self._sweep()
-        excess = len(self.names()) + len(self._leaving) + 1 - MOST
+        excess = len(self) + len(self._leaving) + 1 - MOST
         for name in list(self._leaving):
             if excess > 0 and not self._book.count(name) and not self._is_awaited(name):
                 self._close(name)
@@ -201,7 +206,7 @@ class Dynamic:
     def _drop(self, name: str) -> None:
         self._leaving.pop(name, None)
         self._notes.pop(name, None)
-        self._context.loaded = _without(self._context.loaded, name)
+        self._context.loaded = without_application(self._context.loaded, name)
         self.dropped()
 
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -239,12 +244,13 @@ class Dynamic:
                 continue
             identity = self._identity(new, name, *found)
             if identity is not None:
-                apps[name], identities[name] = _definition(new, *found, identity), identity
-        return _with(new, apps, identities)
+                apps[name], identities[name] = definition_of(new, *found, identity), identity
+        return with_applications(new, apps, identities)
 
     def applied(self) -> None:
         """Another configuration holds, without those that were forgotten."""
         self._leaving.clear()
+        self._declared = sum(not app.is_dynamic for app in self._context.loaded.config.applications.values())
         self._lost.intersection_update(self.names())
 
     def _identity(self, new: Loaded, name: str, root: Root, path: str) -> Identity | None:
@@ -255,39 +261,3 @@ class Dynamic:
             return script_identity(new.config.dynamic, root, new.config.daemon, os.geteuid(), owner)
         except LookupError:
             return None
-
-
-def _definition(loaded: Loaded, root: Root, path: str, identity: Identity) -> Application:
-    dynamic = loaded.config.dynamic
-    assert dynamic is not None, root.name
-    return application_of(
-        dynamic, root, path, identity=identity, runtime_dir=loaded.config.daemon.runtime_dir,
-        environment=loaded.dynamic_environment,
-    )  # fmt: skip
-
-
-def _with(loaded: Loaded, apps: Mapping[str, Application], identities: Mapping[str, Identity]) -> Loaded:
-    if not apps:
-        return loaded
-    return _replaced(
-        loaded,
-        applications={**loaded.config.applications, **apps},
-        identities={**loaded.identities, **identities},
-        environments={**loaded.environments, **dict.fromkeys(apps, loaded.dynamic_environment)},
-    )
-
-
-def _without(loaded: Loaded, name: str) -> Loaded:
-    def others(table: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in table.items() if key != name}
-
-    return _replaced(
-        loaded,
-        applications=others(loaded.config.applications),
-        identities=others(loaded.identities),
-        environments=others(loaded.environments),
-    )
-
-
-def _replaced(loaded: Loaded, applications: Mapping[str, Application], **others: Any) -> Loaded:
-    return replace(loaded, config=replace(loaded.config, applications=applications), **others)

@@ -19,7 +19,7 @@ from fcgipm.keeper import rights, sockets
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.guard import Guard
 from fcgipm.keeper.listener import Listener, Vigil
-from fcgipm.keeper.making import Making, files_of
+from fcgipm.keeper.making import Files, Making
 from fcgipm.keeper.place import Places
 from fcgipm.keeper.sockets import SocketError
 from fcgipm.keeper.vigils import Vigils
@@ -146,7 +146,7 @@ class Listeners:
     def publish(self, listener: Listener) -> None:
         """Make *listener* the public one of its application; raise `SocketError`, then the old one still is."""
         if listener.names is not None:
-            listener.names.refuse_others(files_of(self._all), self._context.diag)
+            listener.names.refuse_others(Files(self._all), self._context.diag)
             try:
                 listener.names.publish()
             except OSError as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fcgipm.config.schema import Application
 from fcgipm.config.socketnames import LARGEST_NUMBER
@@ -13,7 +14,7 @@ from fcgipm.keeper.context import Context
 from fcgipm.keeper.guard import Guard
 from fcgipm.keeper.listener import Listener
 from fcgipm.keeper.place import Place, Places
-from fcgipm.keeper.sockets import FileId, SocketError
+from fcgipm.keeper.sockets import SocketError
 from fcgipm.linux.sock_diag import Diag, endpoint_of
 
 
@@ -56,13 +57,14 @@ class Making:
         )  # fmt: skip
 
     def _refuse(self, place: Place, public: str, private: str, others: Sequence[Listener]) -> None:
-        own, diag = files_of(others), self._context.diag
+        own, diag = Files(others), self._context.diag
         foreign.refuse(place, public, own, diag)
         foreign.refuse_private(place, private, own, diag)
 
     def _free_name(self, app: Application, generation: int, others: Sequence[Listener]) -> str:
         """Return a private name, of *generation* or the next by which no listener is bound: one may be renumbered."""
-        taken = {os.path.basename(one.names.private) for one in others if one.names is not None}
+        mine = [one.names for one in others if one.app == app.name and one.names is not None]
+        taken = {os.path.basename(names.private) for names in mine}
         name = f"{self._number_of(app.name)}" if app.is_dynamic else app.name
         return next(free for number in itertools.count(generation) if (free := f"{name}.{number}") not in taken)
 
@@ -80,9 +82,14 @@ class Making:
             self._numbers.pop(app, None)
 
 
-def files_of(listeners: Iterable[Listener]) -> set[FileId]:
-    """Return the files of those of *listeners* that have one."""
-    return {listener.names.file for listener in listeners if listener.names is not None}
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of *listeners*: seldom asked for, and never all at once."""
+
+    listeners: Sequence[Listener]
+
+    def __contains__(self, file: object) -> bool:
+        return any(one.names is not None and one.names.file == file for one in self.listeners)
 
 
 def _tcp(app: Application, port: int, generation: int, others: Sequence[Listener], diag: Diag) -> Listener:

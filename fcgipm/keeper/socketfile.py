@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Final
 
 from fcgipm.config.schema import SECOND
@@ -48,7 +48,7 @@ class SocketFile:
         self._place.publish(self._name, os.path.basename(self.public), self.file)
         self._published = True
 
-    def refuse_others(self, own: set[FileId], diag: Diag) -> None:
+    def refuse_others(self, own: Container[FileId], diag: Diag) -> None:
         """Raise `SocketError` if somebody else has the public path."""
         foreign.refuse(self._place, self.public, own, diag)
 

@@ -146,7 +146,7 @@ class Trees:
             self._context.reporter.report(wire.ProgramChanged(app=name))
 
     def _open(self, root: Root, path: str, name: str) -> None:
-        if len(self._dynamic.names()) >= MOST_SCRIPTS:
+        if len(self._dynamic) >= MOST_SCRIPTS:
             text = f"there are more than {MOST_SCRIPTS} scripts; others get a socket when they are first asked for"
             self._say("dynamic", text)
             return
@@ -166,7 +166,8 @@ class Trees:
         """Watch *script*, which has become an application or was asked for again."""
         name = f"{root.name}/{path}"
         if name not in self._marks:
-            self._marks = {known: mark for known, mark in self._marks.items() if self._dynamic.knows(known)}
+            if len(self._marks) > 2 * MOST_SCRIPTS:
+                self._marks = {known: mark for known, mark in self._marks.items() if self._dynamic.knows(known)}
             self._marks[name] = _mark(script)
             self._cover(root, path, script)
 
