@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import cold, killed, pressure, requests, resting, spawns, step
+from bench import asking, cold, killed, pressure, reporting, requests, resting, spawns, step, warm
 from bench.programs import Missing
 from bench.table import Row, Skipped, rendered
 
@@ -20,7 +20,10 @@ MEASUREMENTS: dict[str, Callable[[Path], Iterator[Row | Skipped]]] = {
     "resting": resting.measure,
     "killed": killed.measure,
     "cold": cold.measure,
+    "asking": asking.measure,
+    "reporting": reporting.measure,
     "pressure": pressure.measure,
+    "warm": warm.measure,
     "step": step.measure,
 }
 

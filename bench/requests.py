@@ -77,14 +77,15 @@ def nginx(place: Path, ours: Path, theirs: Path) -> Iterator[int]:
     log = str(place / "nginx-error.log")
     server = subprocess.Popen([tool("nginx"), "-c", str(config), "-e", log], stderr=subprocess.DEVNULL)
     try:
-        until(lambda: _answers(port), what="nginx answers")
+        until(lambda: answers(port), what="nginx answers")
         yield port
     finally:
         server.terminate()
         server.wait(10)
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Return whether somebody listens on *port* of the loopback."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1):
             return True
