@@ -135,6 +135,8 @@ def published(books: Books, event: Published, now: Instant, out: list[Command]) 
     if isinstance(change, Switch) and change.generation == event.generation:
         books.reason = "by an operator" if books.mode is Mode.STOP else ""
         generations.completed(books, now, out)
+    elif event.generation == 0 and books.definition.is_dynamic and books.mode is not Mode.LEAVE:
+        forget(books, "its script is not there any more", out)
 
 
 def publish_failed(books: Books, event: PublishFailed, now: Instant, out: list[Command]) -> None:
@@ -271,9 +273,9 @@ def catch_up(books: Books, now: Instant, out: list[Command], *, outdated: bool, 
         generations.begin(books, wish, now, out)
 
 
-def forget(books: Books, out: list[Command]) -> None:
-    """Let a dynamic application go that nobody has used for long; asked for again, it is opened again."""
-    out.append(books.message(Severity.INFO, Topic.APP_FORGOTTEN, "forgotten: others were used more lately"))
+def forget(books: Books, why: str, out: list[Command]) -> None:
+    """Let a dynamic application go; asked for again, it is opened again."""
+    out.append(books.message(Severity.INFO, Topic.APP_FORGOTTEN, f"forgotten: {why}"))
     books.mode = Mode.LEAVE
     generations.switch(books, 0, [], "forgotten", out)
 

@@ -265,7 +265,8 @@ class Engine:
         if len(known) >= DYNAMIC_KNOWN:
             unused = [one for one in known if not any(one.everybody()) and one.mode is not Mode.LEAVE]
             if unused:
-                app.forget(min(unused, key=lambda one: one.demand.stirred_at or 0), out)
+                longest_unused = min(unused, key=lambda one: one.demand.stirred_at or 0)
+                app.forget(longest_unused, "others were used more lately", out)
         self._books[definition.name] = opened = Books(
             definition, world=self._world_of(definition), number=self._number, memory=None,
             published=event.generation, living=(), now=now,

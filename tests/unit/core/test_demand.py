@@ -453,6 +453,17 @@ def test_the_thousand_and_first_makes_the_longest_unused_be_forgotten() -> None:
     assert forgotten not in {one.name for one in sim.engine.view(sim.now)}
 
 
+def test_one_whose_script_has_gone_is_forgotten_and_may_come_back() -> None:
+    sim = dynamic_world()
+    opened(sim, "a")
+    done = sim.published(0, name="bin/a")  # nobody has ordered that
+    assert [one.generation for one in done if isinstance(one, cmd.Publish)] == [0]
+    sim.published(0, name="bin/a")
+    assert sim.engine.view(sim.now) == ()
+    opened(sim, "a")
+    assert asked(sim, "a") == [1]
+
+
 def test_the_last_dynamic_one_that_dies_is_started_again_at_single_threshold_0() -> None:
     sim = dynamic_world()
     opened(sim, "a")
