@@ -14,7 +14,7 @@ WIDTH: Final = 80
 SHOWN: Final = 12
 """Decisions; all that are kept are in the JSON."""
 _LABEL: Final = 14
-_CLOCK: Final = 12
+_CLOCK: Final = 13
 """Characters in front of the text of a fact, and of a decision or plan."""
 _HALF_A_DAY: Final = 43_200
 

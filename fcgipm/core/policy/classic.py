@@ -183,12 +183,12 @@ def why_kept(candidate: Candidate, settings: Settings, *, now: Instant, slack: b
         return "no more than min-processes are ready" if candidate.ready > 0 else "none is ready"
     if candidate.in_motion:
         return "an instance is starting or being removed"
-    if not (slack or load.updates):
-        return "its first update-interval is not over"
-    # The last one is judged by its own load, one of several by the load that would be left for the others.
     alone = candidate.ready == 1
     if alone and not settings.single_threshold:
         return "single-threshold = 0 keeps the last one"
+    if not (slack or load.updates):
+        return "its first update-interval is not over"
+    # The last one is judged by its own load, one of several by the load that would be left for the others.
     bearable = settings.single_threshold if alone else settings.multi_threshold * (candidate.ready - 1)
     bearable *= candidate.concurrency
     loaded = 100 * load.smooth >= bearable * settings.update_interval

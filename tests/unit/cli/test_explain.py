@@ -58,11 +58,11 @@ blog: running, 2 ready, 0 to 4 as the demand needs (classic policy)
   removal     none goes: its first update-interval is not over
 
 Decided
-  02:59:48  12s ago: start-delay: one more, 2 in all
-              waiting 3, oldest 3 s
+  02:59:48   12s ago: start-delay: one more, 2 in all
+               waiting 3, oldest 3 s
 
 Next
-  in 0.1s   looked at: who waits, and what is served"""
+  in 0.1s    looked at: who waits, and what is served"""
     )
 
 
@@ -81,7 +81,7 @@ def test_what_was_decided_again_and_again_says_how_often_since_when() -> None:
 
 def test_what_was_long_ago_has_a_day_instead_of_a_time() -> None:
     text = "\n".join(page(found(decisions=[decision("initial", 3 * 86_400)]), width=None, colour=False))
-    assert "  17 Nov    3d 00h ago: initial" in text
+    assert "  17 Nov     3d 00h ago: initial" in text
 
 
 def test_only_the_last_decisions_are_shown_and_that_is_said() -> None:
