@@ -61,6 +61,10 @@ class Dynamic:
         apps = self._context.loaded.config.applications
         return [name for name, app in apps.items() if app.is_dynamic and name not in self._leaving]
 
+    def leaving(self) -> list[str]:
+        """Return those that are forgotten, of which something is still there."""
+        return list(self._leaving)
+
     def knows(self, name: str) -> bool:
         """Return whether *name* is a dynamic application that is not forgotten."""
         app = self._context.application(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fcgipm.keeper.answers import Answers
     from fcgipm.keeper.book import Book
     from fcgipm.keeper.context import Context
+    from fcgipm.keeper.dynamic import Dynamic as DynamicApplications
     from fcgipm.keeper.ending import Ending
     from fcgipm.keeper.listeners import Listeners
     from fcgipm.keeper.orders import Orders
@@ -35,6 +36,7 @@ class Briefing:
     book: Book
     starting: Starting
     listeners: Listeners
+    dynamic: DynamicApplications
     orders: Orders
     own: OwnSockets
     ending: Ending
@@ -53,7 +55,7 @@ class Briefing:
             pid=os.getpid(),
             started_at=self.started_at,
             started_unix=self.started_unix,
-            definitions=definitions_of(self.context.loaded),
+            definitions=definitions_of(self.context.loaded, without=self.dynamic.leaving()),
             instances=tuple(self.starting.fact(instance) for instance in self.book if not instance.hidden),
             listeners=self.listeners.facts(),
             notes=dict(self.orders.notes),
@@ -70,15 +72,15 @@ class Briefing:
         return Handover(snapshot, [*handed, *pipes], [*self.answers.missed(), *self.listeners.awaited()])
 
 
-def definitions_of(loaded: Loaded) -> wire.Definitions:
-    """Return the configuration as the manager gets it.
+def definitions_of(loaded: Loaded, *, without: Container[str] = ()) -> wire.Definitions:
+    """Return the configuration as the manager gets it, *without* some of the applications.
 
     What has its default value is left out, which the manager fills in again: that makes it a tenth as large.
     """
     config = loaded.config
     return wire.Definitions(
         daemon=sparse(config.daemon),
-        applications=tuple(sparse(app) for app in config.applications.values()),
+        applications=tuple(sparse(app) for name, app in config.applications.items() if name not in without),
         externals=tuple(sparse(external) for external in config.externals.values()),
         dynamic=None if config.dynamic is None else sparse(config.dynamic),
         access=access_of(config.daemon),

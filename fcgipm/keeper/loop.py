@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +31,7 @@ from fcgipm.keeper.orders import Actions, Orders
 from fcgipm.keeper.outputs import Outputs
 from fcgipm.keeper.own_sockets import OwnSockets
 from fcgipm.keeper.place import Places
+from fcgipm.keeper.powers import lacking_rights, raise_limit
 from fcgipm.keeper.programs import Programs
 from fcgipm.keeper.progress import Outcome, Progress
 from fcgipm.keeper.reaper import reap_all
@@ -43,7 +43,7 @@ from fcgipm.keeper.strays import Strays
 from fcgipm.keeper.supervise import Supervisor
 from fcgipm.keeper.trees import Trees
 from fcgipm.linux import pidfd as pidfds
-from fcgipm.linux import procfs, systemd
+from fcgipm.linux import systemd
 from fcgipm.linux.sock_diag import Diag
 from fcgipm.log import Logger, wall_clock
 
@@ -85,7 +85,7 @@ def run(
         keeper.notify_socket = notify_socket
         keeper.open(report_start)
         runtime.write_pid()
-        for warning in (*loaded.warnings, *_lacking_rights()):
+        for warning in (*loaded.warnings, *lacking_rights()):
             log.log("warning", warning)
         return keeper.run()
 
@@ -112,7 +112,7 @@ class Keeper:
         stack.enter_context(Signals(dispatch, self._signalled))
         diag = Diag()
         stack.callback(diag.close)
-        self._context = context = Context(dispatch, log, loaded, diag, _raise_limit())
+        self._context = context = Context(dispatch, log, loaded, diag, raise_limit())
         self._book = Book()
         self._guard = Guard(dispatch)
         stack.callback(self._guard.close)
@@ -198,7 +198,8 @@ class Keeper:
         self._ending = Ending(context, self._book, self._strays, self._supervisor, emptying)
         self._answers = Answers(context, self._ending, reap=self._reap, notify=self._notify)
         self._briefing = Briefing(
-            context, self._book, self._starting, self._listeners, self._orders, self._own, self._ending, self._answers,
+            context, self._book, self._starting, self._listeners, self._dynamic, self._orders, self._own,
+            self._ending, self._answers,
             started_at=self._started_at, started_unix=self._started_unix,
         )  # fmt: skip
         self._programs.define(apps.values())
@@ -277,24 +278,3 @@ class Keeper:
     def _withdraw_all(self) -> None:
         for app in self._context.loaded.config.applications:
             self._listeners.withdraw_all(app)
-
-
-_CAP_SYS_PTRACE: Final = 19
-
-
-def _lacking_rights() -> list[str]:
-    """Return what root cannot do here, as in a container, and what works less for it."""
-    if os.geteuid() != 0 or procfs.status_bits(b"CapEff") >> _CAP_SYS_PTRACE & 1:
-        return []
-    text = (
-        "root without CAP_SYS_PTRACE cannot look into instances: they count as ready after ready-timeout, and an "
-        "instance is busy while any connection of its application is open"
-    )
-    return [text]
-
-
-def _raise_limit() -> tuple[int, int]:
-    """Raise our own limit of descriptors as far as it goes; return what it was."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
-    return before

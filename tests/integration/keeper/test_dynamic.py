@@ -436,6 +436,20 @@ def test_nothing_is_left_of_it_at_the_end(keeper: Rig, tree: Path) -> None:
     assert not keeper.runtime.exists()
 
 
+def test_a_new_manager_is_not_told_of_what_is_forgotten(keeper: Rig, tree: Path) -> None:
+    write(tree / "a")
+    first = keeper.puppet()
+    opened = open_(first, "a")
+    forget(first, "r/a")
+    first.end(0)
+    second = keeper.puppet()
+    assert second.snapshot.definitions.applications == ()
+    with socket.socket(socket.AF_UNIX) as late:
+        late.connect(opened.listener.bound)
+
+        assert second.expect(wire.Opened) == opened
+
+
 @pytest.mark.root
 def test_it_runs_as_the_user_of_its_root(rig: Start, tree: Path) -> None:
     os.chown(write(tree / "a"), 4711, 4711)
