@@ -29,14 +29,16 @@ def directory(scripts: Scripts, told: Iterable[str]) -> Iterator[str]:
     """Yield the section for the files of a root; *told* is what its scripts are told."""
     many = "+" if scripts.root.recursive else ""
     name = rf"^{regex(scripts.directory)}(?=.{{1,{scripts.longest}}}\z)((?:{_COMPONENT}){many})\z"
+    matching = rf"/(?=[^/]*\z){scripts.name_pattern}\z"
     handler = f"proxy:unix:{_socket(scripts)}%1.sock|{worker(scripts).removesuffix('/')}"
     yield from block(f"<Directory {quote(scripts.directory)}>", [
         "Require all granted",
         "AllowOverride None",
         "Options FollowSymLinks",  # mod_rewrite wants it; fcgipm runs nothing behind a link
         "RewriteEngine On",
-        f"RewriteCond %{{REQUEST_FILENAME}} {quote(name)}",
         "RewriteCond %{REQUEST_FILENAME} -f",
+        f"RewriteCond %{{REQUEST_FILENAME}} {quote(matching)}",
+        f"RewriteCond %{{REQUEST_FILENAME}} {quote(name)}",
         f"RewriteRule ^ - {quote(f'[H={handler},E={APPLICATION}:{scripts.name}%1,END]')}",
         "RewriteRule ^ - [R=404,END]",
         *told,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
@@ -129,6 +131,11 @@ class Scripts:
     def sockets(self) -> str:
         """The directory of their sockets, which are called like the scripts, with ``.sock`` behind."""
         return dynamic_socket(self.runtime_dir, self.root.name, "").removesuffix("/.sock")
+
+    @property
+    def name_pattern(self) -> str:
+        """The regular expression (Perl's) for a script's own name, without beginning and end."""
+        return re.sub(r"\\[Zz]$", "", fnmatch.translate(self.root.match))
 
     @property
     def longest(self) -> int:

@@ -105,6 +105,12 @@ esac
 """
 
 
+DEMO_SCRIPT = f"""#!{sys.executable}
+from fcgipm.demo import main
+raise SystemExit(main())
+"""
+"""The demonstration application as a file that can be executed."""
+
 RECORDER = f"""#!{sys.executable}
 # Writes down what is posted, one line a request; /die ends it then, /hold waits until somebody writes to a pipe.
 import os, socket, sys

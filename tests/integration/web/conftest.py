@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from harness.daemon import Daemon
+from integration.web.applications import Records
 from integration.web.servers import SERVERS, WebServer
 
 
@@ -20,18 +21,19 @@ def www(place: Path) -> Path:
 
 @pytest.fixture
 def server(place: Path, www: Path) -> Iterator[Callable[..., WebServer]]:
-    """Give a function (kind, daemon, *apps, include="") that starts a web server; it is ended afterwards.
+    """Give a function (kind, daemon, *apps, include="", more="") that starts a web server; it is ended afterwards.
 
-    *include* is the line that includes the snippet, if it is not to be the usual one (not for nginx).
+    *include* is the line that includes the snippet, if it is not to be the usual one (not for nginx); *more* are lines
+    of the user's own within nginx's server { }.
     """
     started: list[WebServer] = []
 
-    def start(kind: str, daemon: Daemon, *apps: str, include: str = "") -> WebServer:
+    def start(kind: str, daemon: Daemon, *apps: str, include: str = "", more: str = "") -> WebServer:
         directory = place / f"{kind}{len(started)}"
         directory.mkdir(mode=0o755)
         web = WebServer(kind, directory, www)
         started.append(web)
-        return web.start(daemon, *apps, include=include)
+        return web.start(daemon, *apps, include=include, more=more)
 
     yield start
     for web in started:
@@ -48,3 +50,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 def web(kind: str, server: Callable[..., WebServer]) -> Callable[..., WebServer]:
     """Give a function (daemon, *apps) that starts a web server; each test runs with each kind."""
     return lambda daemon, *apps: server(kind, daemon, *apps)
+
+
+@pytest.fixture
+def records(place: Path) -> Records:
+    """Give what the instances of a recorder write down."""
+    return Records(place / "records")

@@ -104,11 +104,11 @@ class WebServer:
         self.errors = directory / "error.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, daemon: Daemon, *apps: str, include: str = "") -> WebServer:
+    def start(self, daemon: Daemon, *apps: str, include: str = "", more: str = "") -> WebServer:
         """Write the configuration with what `fcgipmctl snippet` says of *apps* (all), start, wait until it listens."""
         program = need(self.kind)
         if self.kind == "nginx":
-            command = self._nginx(program, daemon, apps)
+            command = self._nginx(program, daemon, apps, more)
         elif self.kind == "apache":
             include = include or f'Include "{self._snippet(daemon, "fcgipm.conf", "apache", *apps)}"'
             command = self._apache(program, include)
@@ -176,6 +176,18 @@ class WebServer:
         finally:
             connection.close()
 
+    def raw(self, target: bytes) -> Answer:
+        """Send a GET whose target is *target* as it stands; return the whole answer."""
+        with contextlib.closing(connected(self.address, timeout=20)) as connection:
+            connection.sendall(b"GET " + target + b" HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            with http.client.HTTPResponse(connection) as response:
+                response.begin()
+                return Answer(response.status, dict(response.getheaders()), response.read())
+
+    def post(self, path: str, text: str) -> Answer:
+        """Send a POST with *text* as its body; return the whole answer."""
+        return self.get(path, method="POST", body=text.encode())
+
     def page(self, path: str, **more: Any) -> Answer:
         """Send one request whose answer must be 200."""
         answer = self.get(path, **more)
@@ -191,7 +203,7 @@ class WebServer:
         path.write_text(printed.stdout)
         return path
 
-    def _nginx(self, program: str, daemon: Daemon, apps: tuple[str, ...]) -> list[str]:
+    def _nginx(self, program: str, daemon: Daemon, apps: tuple[str, ...], more: str) -> list[str]:
         http_part = self._snippet(daemon, "http.conf", "nginx", *apps, "--context", "http")
         server_part = self._snippet(daemon, "server.conf", "nginx", *apps, "--context", "server")
         account = _web_account()
@@ -207,7 +219,7 @@ class WebServer:
             + f"http {{\n  client_max_body_size 64m;\n  access_log {self.directory}/access.log;\n"
             + f"  default_type text/plain;\n{places}  include {http_part};\n"
             + f"  server {{\n    listen unix:{self.address};\n    root {self.root};\n"
-            + f"    include {server_part};\n  }}\n}}\n"
+            + f"    include {server_part};\n{more}\n  }}\n}}\n"
         )
         return [program, "-e", str(self.errors), "-c", str(file)]
 
