@@ -103,7 +103,7 @@ class Dynamic:
         with examine(self._context.loaded, root, path, become=become) as script:
             app = app or self._enter(root, path, script)
             listener = self._public(app)
-            self.keep(name)
+            self.found(name)
             self.opened(root, path, script)
         report = wire.Opened(root=root.name, path=path, definition=sparse(app), listener=listener.fact())
         self._context.reporter.report(report)
@@ -155,8 +155,12 @@ class Dynamic:
     # ── forgetting ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def keep(self, name: str) -> None:
-        """*name* is public again, or its script is there again: it is not forgotten."""
+        """*name* is public again: it is not forgotten."""
         self._leaving.pop(name, None)
+
+    def found(self, name: str) -> None:
+        """The script of *name* is there."""
+        self.keep(name)
         self._lost.discard(name)
 
     def forget(self, name: str) -> None:

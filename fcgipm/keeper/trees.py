@@ -139,7 +139,7 @@ class Trees:
             else:
                 self._say(name, f"its script may not be run any more: {error}; running instances go on")
             return
-        self._dynamic.keep(name)
+        self._dynamic.found(name)
         if self._marks.get(name) != mark:
             self._marks[name] = mark
             self._said.pop(name, None)

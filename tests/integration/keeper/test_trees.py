@@ -132,6 +132,8 @@ def test_its_instances_go_on_and_it_loses_its_socket_after_the_last_one(rig: Sta
     pid = puppet.spawn("r/a", 1).pid
     (tree / "a").unlink()
     keeper.logged("r/a: its script has gone")
+    puppet.order(wire.Publish(app="r/a", generation=2))  # it is stopped, for instance
+    assert puppet.expect(wire.Published).listener.generation == 2
     assert names(keeper) == ["a"]
     os.kill(pid, signal.SIGKILL)
 
