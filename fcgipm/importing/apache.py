@@ -33,7 +33,7 @@ def from_apache(main: str, files: Files, environ: Mapping[str, str]) -> Found:
         importer.daemon(directive)
     for directive in tree.directives:
         importer.application(directive)
-    read_dynamic(found, tree, importer.sites, importer.programs, importer.user_of)
+    read_dynamic(found, tree, importer.sites, importer.programs, names=importer.names, user_of=importer.user_of)
     read_guards(found, tree, importer.sites, importer.programs, importer.names)
     if importer.sites.needs_root and not (tree.root_is_written or found.is_empty):
         found.note(f"no ServerRoot is written; names that do not begin with a slash are taken from {tree.server_root}")

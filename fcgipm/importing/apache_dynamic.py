@@ -22,10 +22,10 @@ _NO_EXEC: Final = "no Options ExecCGI is seen for it, without which Apache start
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A directory whose scripts get the handler, and which of them."""
+    """A directory where files with an extension, or all, get the handler."""
 
     path: str
-    match: str
+    extension: str
     directive: Directive
 
 
@@ -34,16 +34,22 @@ def read_dynamic(
     tree: Tree,
     sites: Sites,
     programs: Mapping[str, Table],
+    *,
+    names: Names,
     user_of: Callable[[Host], dict[str, str]],
 ) -> None:
     """Make the table [dynamic] and its roots; *programs* are declared, *user_of* says as whom a wrapper starts."""
     for directive in tree.directives:
         if directive.key == "fastcgiconfig":
             _configure(found, directive)
-    reader = _Roots(found, tree, sites, programs)
-    candidates = [candidate for binding in sites.bindings(FASTCGI) for candidate in reader.candidates(binding)]
-    for candidate in sorted(candidates, key=lambda item: (item.match != "*", item.path.count("/"))):
-        reader.take(candidate, user_of(host_of(candidate.directive)))
+    reader = _Roots(found, tree, sites, programs, names)
+    by_path: dict[str, dict[str, Directive]] = {}
+    for binding in sites.bindings(FASTCGI):
+        for candidate in reader.candidates(binding):
+            by_path.setdefault(candidate.path, {}).setdefault(candidate.extension, candidate.directive)
+    for path in sorted(by_path, key=lambda path: path.count("/")):
+        directive = next(iter(by_path[path].values()))
+        reader.take(path, tuple(by_path[path]), directive, user_of(host_of(directive)))
     if found.dynamic is None:
         return
     _bound(found.dynamic)
@@ -77,13 +83,13 @@ def _bound(table: Table) -> None:
 class _Roots:
     """Finds the directories of scripts."""
 
-    def __init__(self, found: Found, tree: Tree, sites: Sites, programs: Mapping[str, Table]) -> None:
+    def __init__(self, found: Found, tree: Tree, sites: Sites, programs: Mapping[str, Table], names: Names) -> None:
         self._found = found
         self._sites = sites
         self._programs = programs
-        self._names = Names()
+        self._names = names
         self._executable: dict[str, bool] = {}
-        self._taken: set[tuple[str, str]] = set()
+        self._taken: dict[str, tuple[str, ...]] = {}
         self._extensions: set[str] = set()
         self._endings = {path[len(begin) :] for path in programs for begin in upwards(path)}
         for directive in tree.directives:
@@ -105,43 +111,39 @@ class _Roots:
         else:
             yield from self._below(binding, section.kind == "location", section.argument)
 
-    def take(self, candidate: _Candidate, identity: Mapping[str, str]) -> None:
-        """Make a root of *candidate*, unless it is a program that is declared, or lies in a root that is there."""
-        if candidate.path in self._programs:
+    def take(self, path: str, extensions: tuple[str, ...], directive: Directive, identity: Mapping[str, str]) -> None:
+        """Make a root of *path*, unless it is a program that is declared, or lies in a root for the same files."""
+        around = [self._taken[begin] for begin in upwards(path) if begin in self._taken]
+        if path in self._programs or any("" in taken or set(extensions) <= set(taken) for taken in around):
             return
-        for path in upwards(candidate.path):
-            if not self._taken.isdisjoint({(path, candidate.match), (path, "*")}):
-                return
         if len(self._found.roots) >= _MOST_ROOTS:
-            self._found.lose(candidate.directive.place, candidate.path, f"there are {_MOST_ROOTS} roots already")
+            self._found.lose(directive.place, path, f"there are {_MOST_ROOTS} roots already")
             return
-        self._taken.add((candidate.path, candidate.match))
-        directive = candidate.directive
+        self._taken[path.rstrip("/")] = extensions
         if self._found.dynamic is None:
             self._found.dynamic = Table(Dynamic, ("dynamic",))
             self._found.dynamic.note("scripts belong to root or to who they run as; owners of a root names others")
         root = Table(Root, ("dynamic", "roots"), directive.place, str(directive))
-        self._describe(root, candidate)
+        if not root.put("path", path, path):
+            root.unusable = "its path cannot be written down"
+        self._describe(root, path, host_of(directive))
+        _match(root, extensions)
         for key, value in identity.items():
             root.put(key, value)
         self._found.roots.append(root)
 
-    def _describe(self, root: Table, candidate: _Candidate) -> None:
-        if not root.put("path", candidate.path, candidate.path):
-            root.unusable = "its path cannot be written down"
-        name = self._names.give(candidate.path)
-        if name != posixpath.basename(candidate.path):
+    def _describe(self, root: Table, path: str, host: Host) -> None:
+        name = self._names.give(path)
+        if name != posixpath.basename(path):
             root.put("name", name)
-        if candidate.match != "*":
-            root.put("match", candidate.match, candidate.match)
-        uris = [f"{uri.rstrip('/')}/" for uri in self._sites.uris(candidate.path, host_of(candidate.directive))]
+        uris = [f"{uri.rstrip('/')}/" for uri in self._sites.uris(path, host)]
         if uris:
             root.put("uri", uris[0], f"uri {uris[0]}")
             for uri in uris[1:]:
                 root.note(f"{uri} leads here, too, and a root has one uri")
         else:
             root.note(f"no Alias or DocumentRoot is seen that leads here; write uri, or it is /{name}/")
-        if not self._is_executable(candidate.path) and not root.unusable:
+        if not self._is_executable(path) and not root.unusable:
             root.unusable = _NO_EXEC
 
     def _everywhere(self, directive: Directive) -> Iterator[_Candidate]:
@@ -149,7 +151,7 @@ class _Roots:
         if root is None:
             self._found.lose(directive.place, str(directive), "no DocumentRoot is seen; write the roots of [dynamic]")
         else:
-            yield _Candidate(root, "*", directive)
+            yield _Candidate(root, "", directive)
 
     def _by_extension(self, binding: Binding) -> Iterator[_Candidate]:
         new = [extension for extension in binding.extensions if extension not in self._extensions]
@@ -163,7 +165,7 @@ class _Roots:
             )
         for path in directories[:_MOST_ROOTS]:
             for extension in new:
-                yield _Candidate(path, f"*{extension}", binding.directive)
+                yield _Candidate(path, extension, binding.directive)
 
     def _below(self, binding: Binding, is_location: bool, argument: str) -> Iterator[_Candidate]:
         directive = binding.directive
@@ -174,7 +176,7 @@ class _Roots:
                 self._found.lose(directive.place, f"{directive} in {argument}", "where that leads is not seen")
             return
         for extension in binding.extensions or ("",):
-            yield _Candidate(path, f"*{extension}", directive)
+            yield _Candidate(path, extension, directive)
 
     def _learn(self, directive: Directive) -> None:
         """Note where scripts may be run."""
@@ -189,6 +191,17 @@ class _Roots:
     def _is_executable(self, path: str) -> bool:
         nearest = next((begin for begin in upwards(path) if (begin or "/") in self._executable), None)
         return nearest is not None and self._executable[nearest or "/"]
+
+
+def _match(root: Table, extensions: tuple[str, ...]) -> None:
+    """Let *root* take the files with *extensions*, as far as one pattern can."""
+    if "" in extensions:
+        return
+    if len(extensions) == 1:
+        root.put("match", f"*{extensions[0]}", extensions[0])
+    else:
+        root.put("match", f"*{posixpath.commonprefix(list(extensions))}*")
+        root.note(f"Apache takes {', '.join(extensions)}; a root has one pattern")
 
 
 def _allows(words: list[str], before: bool) -> bool:

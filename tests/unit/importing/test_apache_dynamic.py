@@ -115,14 +115,27 @@ def test_options_are_inherited_from_the_directory_above(options: str, may: bool)
 
 
 def test_an_extension_makes_a_root_of_each_directory_where_scripts_may_run() -> None:
-    text = "AddHandler fastcgi-script .fcgi fpl\nScriptAlias /a/ /srv/a/\nScriptAlias /b/ /srv/b/"
+    text = "AddHandler fastcgi-script fcgi\nScriptAlias /a/ /srv/a/\nScriptAlias /b/ /srv/b/"
 
     assert roots(text) == [
         {"path": "/srv/a", "match": "*.fcgi", "uri": "/a/"},
-        {"path": "/srv/a", "name": "a-2", "match": "*.fpl", "uri": "/a/"},
         {"path": "/srv/b", "match": "*.fcgi", "uri": "/b/"},
-        {"path": "/srv/b", "name": "b-2", "match": "*.fpl", "uri": "/b/"},
     ]
+
+
+def test_several_extensions_have_one_pattern_and_that_is_told() -> None:
+    text = "AddHandler fastcgi-script .fcgi\nScriptAlias /a/ /srv/a/\nAddHandler fastcgi-script .fpl"
+
+    assert roots(text) == [{"path": "/srv/a", "match": "*.f*", "uri": "/a/"}]
+    assert "Apache takes .fcgi, .fpl; a root has one pattern" in said(apache(text))
+
+
+def test_a_directory_where_all_are_scripts_needs_no_pattern() -> None:
+    assert roots(f"AddHandler fastcgi-script .fcgi\n{FCGI_BIN}") == [{"path": "/srv/fcgi-bin", "uri": "/fcgi-bin/"}]
+
+
+def test_a_root_has_a_name_that_no_application_has() -> None:
+    assert roots(f"FastCgiServer /srv/fcgi-bin.fcgi\n{FCGI_BIN}")[0]["name"] == "fcgi-bin-2"
 
 
 def test_a_directory_within_a_root_is_no_other_one() -> None:
