@@ -77,14 +77,16 @@ LIB := $(DESTDIR)$(PREFIX)/lib
 
 install:
 	install -d $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man8 $(SHARE)/bash-completion/completions \
-		$(SHARE)/doc/fcgipm $(LIB)/systemd/system $(LIB)/sysusers.d
-	install -m 644 man/fcgipmctl.1 $(SHARE)/man/man1/
+		$(SHARE)/doc/fcgipm $(LIB)/systemd/system $(LIB)/sysusers.d $(LIB)/sysctl.d
+	install -m 644 man/fcgipmctl.1 man/fcgipm-report.1 $(SHARE)/man/man1/
 	install -m 644 man/apps.toml.5 $(SHARE)/man/man5/
 	install -m 644 man/fcgipm.8 $(SHARE)/man/man8/
 	install -m 644 etc/completions/fcgipmctl.bash $(SHARE)/bash-completion/completions/fcgipmctl
 	install -m 644 README.md CHANGELOG.md LICENSE etc/apps.toml docs/*.md $(SHARE)/doc/fcgipm/
 	install -m 644 etc/logrotate.d/fcgipm $(SHARE)/doc/fcgipm/fcgipm.logrotate
+	install -m 644 etc/prometheus/fcgipm.rules.yml $(SHARE)/doc/fcgipm/
 	install -m 644 systemd/sysusers.d/fcgipm.conf $(LIB)/sysusers.d/
+	install -m 644 etc/sysctl.d/fcgipm.conf $(LIB)/sysctl.d/50-fcgipm.conf
 	for unit in systemd/*.service; do \
 		sed 's|=/usr/bin/|=$(PREFIX)/bin/|' "$$unit" >"$(LIB)/systemd/system/$${unit#*/}" || exit; \
 		chmod 644 "$(LIB)/systemd/system/$${unit#*/}"; \

@@ -99,6 +99,18 @@ def test_every_example_in_the_documents_is_a_correct_configuration(place: Path) 
         assert [str(each) for each in problems if not each.text.endswith("no such file or directory")] == [], document
 
 
+def test_the_explanations_that_are_looked_up_by_their_words_are_given_so() -> None:
+    core = "".join(path.read_text() for path in (ROOT / "fcgipm/core").rglob("*.py"))
+    page = (ROOT / "docs/operating.md").read_text()
+    quoted = [text for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for text in re.findall(r"`(.*?)`", row)]
+    pieces = [
+        piece.strip() for text in quoted for piece in re.split(r"\d+ instance|[0-9(),:;…%]", text) if len(piece) > 8
+    ]
+
+    assert len(pieces) > 10
+    assert [piece for piece in pieces if piece not in core] == []
+
+
 def test_every_target_the_documents_name_is_in_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text()
     named = {
@@ -136,9 +148,11 @@ def test_install_puts_everything_under_the_prefix(tmp_path: Path) -> None:
     files = {str(path.relative_to(tmp_path / "opt/x")) for path in tmp_path.rglob("*") if path.is_file()}
 
     assert files >= {
-        "share/man/man1/fcgipmctl.1", "share/man/man5/apps.toml.5", "share/man/man8/fcgipm.8",
+        "share/man/man1/fcgipmctl.1", "share/man/man1/fcgipm-report.1", "share/man/man5/apps.toml.5",
+        "share/man/man8/fcgipm.8",
         "share/bash-completion/completions/fcgipmctl", "share/doc/fcgipm/apps.toml",
         "share/doc/fcgipm/control-protocol.md", "lib/sysusers.d/fcgipm.conf",
+        "share/doc/fcgipm/connector-protocol.md", "lib/sysctl.d/50-fcgipm.conf",
     }  # fmt: skip
     for unit in (ROOT / "systemd").glob("*.service"):
         assert "ExecStart=/opt/x/bin/fcgipm start" in (tmp_path / "opt/x/lib/systemd/system" / unit.name).read_text()
