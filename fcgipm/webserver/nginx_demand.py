@@ -51,8 +51,8 @@ def http_part(site: Site, scripts: Sequence[str]) -> Iterator[str]:
     yield "# ── applications that follow demand ──"
     yield from block(
         "upstream fcgipm_connector",
-        [f"server {quote(f'unix:{site.connector}', variables=False)};"],
-        "Where fcgipm is asked for an instance.",
+        [f"server {quote(f'unix:{site.connector}', variables=False)} max_fails=0;"] * 2,
+        "Where fcgipm is asked for an instance. Twice: if the manager dies meanwhile, its successor is asked.",
     )
     yield ""
     yield "# What the locations set; here only so that nginx knows these names everywhere."
@@ -141,6 +141,7 @@ def server_part(longest_start: int) -> Iterator[str]:
         "proxy_set_header Host fcgipm;",
         "proxy_set_header X-Fcgipm-App $fcgipm_app;",
         f"proxy_read_timeout {time(longest_start + _MARGIN)};",
+        "proxy_next_upstream error;",
         "proxy_intercept_errors off;",
         "proxy_cache off;",
     ])  # fmt: skip

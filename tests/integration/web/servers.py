@@ -249,6 +249,7 @@ class WebServer:
         file.write_text(
             f'ServerRoot "{self.directory}"\nServerName localhost\nDefaultRuntimeDir "{self.directory}"\n'
             f"Listen 127.0.0.1:{self.address}\nPidFile apache.pid\nErrorLog error.log\nLogLevel info\n"
+            'CustomLog access.log "%r %>s"\n'
             + loads
             + (f"User {account[0]}\nGroup {account[1]}\n" if account else "")
             + "StartServers 1\nThreadsPerChild 16\nMaxRequestWorkers 16\nMinSpareThreads 1\nMaxSpareThreads 16\n"

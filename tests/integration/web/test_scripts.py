@@ -239,6 +239,26 @@ def test_a_script_that_fails_is_refused_with_a_time(start_daemon: Starter, nginx
     assert daemon.app("scripts/a.fcgi")["state"] == "backoff"
 
 
+def test_a_manager_that_dies_while_it_is_asked_costs_nothing(
+    start_daemon: Starter, nginx: Web, scripts: Path, place: Path
+) -> None:
+    os.mkfifo(place / "gate")
+    (place / "gate").chmod(0o644)
+    script(scripts / "a.fcgi", DEMO_SCRIPT.replace("raise", f"open({str(place / 'gate')!r}).read()\nraise"))
+    daemon = start_daemon(dynamic(scripts, "ready-timeout = 20"), wait="answering")
+    site = nginx(daemon)
+    manager = daemon.manager
+
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(site.get, "/scripts/a.fcgi/ping")
+        until(lambda: [app["state"] for app in daemon.status()["apps"]] == ["starting"], what="it is being started")
+        os.kill(manager, signal.SIGKILL)
+        until(lambda: daemon.answering() and daemon.manager != manager, what="another manager is there")
+        with (place / "gate").open("wb"):
+            pass
+        assert answer.result().text == "pong\n"
+
+
 def test_without_the_daemon_the_visitor_is_told_at_once(start_daemon: Starter, nginx: Web, scripts: Path) -> None:
     daemon = start_daemon(dynamic(scripts), wait="answering")
     site = nginx(daemon)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -83,3 +84,27 @@ def test_what_suexec_refuses_is_told_and_not_tried_for_ever(
 
     daemon.wait_state("demo", "failed")
     assert "the wrapper refused it: the program is writable by others" in daemon.app("demo")["reason"]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_script_that_nobody_declared_runs_as_its_owner_or_as_the_user_of_its_root(
+    start_daemon: Callable[..., Daemon], home: Path, account: pwd.struct_passwd, named: bool
+) -> None:
+    starter(home, account)
+    user = f", user = '{account.pw_name}'" if named else ""
+    daemon = start_daemon(
+        f"[dynamic]\nroots = [{{ path = '{home}', name = 's', match = '*.fcgi', listen = true{user} }}]\n",
+        daemon='wrapper = "on"\nweb-user = "www-data"\nweb-group = "www-data"',
+        wait="answering",
+    )
+
+    done = daemon.ctl("request", "s/demo.fcgi", "/env")
+
+    assert done.returncode == 0, done
+    process = json.loads(done.stdout)
+    assert (process["uid"], process["gid"]) == (account.pw_uid, account.pw_gid)
+    assert process["directory"] == str(home)
+    os.chown(home / "demo.fcgi", 0, 0)
+    restarted = daemon.ctl("restart", "s/demo.fcgi")
+    assert restarted.returncode == 1
+    assert ("the wrapper refused it" if named else "belongs to uid 0 by now") in restarted.stderr
