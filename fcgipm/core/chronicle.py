@@ -11,10 +11,12 @@ from fcgipm.core.events import Instant
 from fcgipm.core.view import Decision
 
 KEPT: Final = 32
-_IDLE: Final = frozenset({"deny", "keep", "spare"})
-"""What changed nothing: it is decided again and again, and would push out what did."""
-_NEAR: Final = 4
-"""Among so many of the last ones an equal one is looked for: runs of two kinds, and who is spared, take turns."""
+_NEAR: Final = {"deny": 4, "keep": 4, "spare": 4, "remove": 2}
+"""Among how many of the last ones, not only the last, an equal one is looked for.
+
+What changed nothing is decided again and again, and would push out what did; runs of two kinds take turns, and whether
+one may go with who was spared.
+"""
 
 
 class Chronicle:
@@ -37,5 +39,5 @@ class Chronicle:
         self._decisions.append(decision)
 
     def _same(self, action: str, rule: str, text: str) -> Decision | None:
-        near = islice(reversed(self._decisions), _NEAR if action in _IDLE else 1)
+        near = islice(reversed(self._decisions), _NEAR.get(action, 1))
         return next((one for one in near if (one.action, one.rule, one.text) == (action, rule, text)), None)

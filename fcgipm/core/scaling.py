@@ -185,9 +185,13 @@ def try_removal(books: Books, now: Instant) -> None:
     ]
     if not attempt.left or not candidates:
         if attempt.left:
-            text = f"{attempt.rule}: every instance is busy, none goes until the next run"
+            when = "idle-stop has passed again" if attempt.rule == "idle-stop" else "the next run"
+            text = f"{attempt.rule}: every instance is busy, none goes until {when}"
             books.chronicle.enter(now, "spare", attempt.rule, text, spared=len(attempt.spared))
         books.attempt = None
+        if attempt.left and attempt.rule == "idle-stop":
+            books.demand.stirred_at = now  # somebody is there, although not to be seen
+            stop_if_idle(books, now)
         return
     victim = max(candidates, key=lambda one: one.id)
     attempt.victim = victim.id

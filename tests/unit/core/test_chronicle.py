@@ -36,10 +36,21 @@ def test_what_changes_nothing_pushes_out_nothing_although_it_takes_turns() -> No
     ]  # fmt: skip
 
 
+def test_trying_in_vain_pushes_out_nothing() -> None:
+    chronicle = Chronicle()
+    chronicle.enter(Instant(1), "start", "somebody-came", "one more")
+    for at in range(2, 1000, 2):
+        chronicle.enter(Instant(at), "remove", "kill-run", "1 of 2 may go, if idle")
+        chronicle.enter(Instant(at + 1), "spare", "kill-run", "every instance is busy")
+    assert [(action, times) for action, _, _, _, times in kept(chronicle)] == [
+        ("start", 1), ("remove", 499), ("spare", 499),
+    ]  # fmt: skip
+
+
 def test_starts_and_removals_that_take_turns_are_all_kept() -> None:
     chronicle = Chronicle()
     for at in range(0, 2 * KEPT, 2):
         chronicle.enter(Instant(at), "start", "start-delay", "one more, 2 in all")
-        chronicle.enter(Instant(at + 1), "remove", "kill-run", "one was idle and went")
+        chronicle.enter(Instant(at + 1), "remove", "kill-run", f"blog/{at} was idle and went")
     assert len(kept(chronicle)) == KEPT
     assert kept(chronicle)[-1][3:] == (2 * KEPT - 1, 1)

@@ -254,6 +254,20 @@ def test_idle_stop_takes_all_after_a_last_look() -> None:
     assert spawns(sim.given(somebody_waits())) == [(3, 1)]
 
 
+def test_whom_idle_stop_could_not_take_it_tries_again_when_it_has_passed_again() -> None:
+    sim = idle(idle_stop=60 * SECOND)
+    sim.given(somebody_waits())
+    sim.ready(1)
+    while not retirements(sim.after(SECOND)):
+        pass
+    sim.refused(1)
+    began = sim.now
+    assert sim.view().ready == 1
+    assert retirements(sim.after(59 * SECOND)) == []
+    assert retirements(sim.after(1 * SECOND)) == [(1, False)]
+    assert sim.now - began == 60 * SECOND
+
+
 def test_idle_stop_waits_for_the_last_connection() -> None:
     sim = two_ready(idle_stop=60 * SECOND)
     sim.seen["blog"] = Sample(queued=0, limit=100, busy=1)
