@@ -70,7 +70,8 @@ def living(facts: Iterable[wire.InstanceFact]) -> tuple[LiveInstance, ...]:
 def _as(kind: type[T], message: Any) -> T:
     """Return the *kind* that has what it needs from the fields of *message*; both are dataclasses."""
     given = to_json(message)
-    return from_json(kind, {field.name: given[field.name] for field in dataclasses.fields(kind)})  # type: ignore[arg-type]  # T is one
+    names = (field.name for field in dataclasses.fields(kind))  # type: ignore[arg-type]  # T is one
+    return from_json(kind, {name: given[name] for name in names if name in given})
 
 
 def published(facts: Iterable[wire.ListenerFact]) -> dict[str, int]:
