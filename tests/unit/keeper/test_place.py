@@ -105,3 +105,49 @@ def test_somebody_elses_private_directory_is_refused(place: Path) -> None:
 
     with pytest.raises(SocketError, match="must be a directory of uid 0 with mode 0700"):
         Places().take(str(place), str(place / "private"))
+
+
+def test_places_of_dynamic_sockets_are_made_as_needed_and_vanish_when_nothing_is_in_them(place: Path) -> None:
+    places = Places()
+    private = str(place / "private" / ".d")
+    first = places.take(str(place / "dynamic" / "r" / "sub"), private)
+    second = places.take(str(place / "dynamic" / "r"), private)
+    assert first.private_path == second.private_path
+    assert (place / "dynamic" / "r" / "sub").stat().st_mode & 0o7777 == 0o711
+    assert Path(private).stat().st_mode & 0o7777 == 0o700
+    sock = first.bind("1.1", ATTRIBUTES, 5)
+    file = first.bound("1.1")
+    assert file is not None
+    first.publish("1.1", "x.sock", file)
+    assert (place / "dynamic" / "r" / "sub" / "x.sock").is_socket()
+
+    places.give_back(second)
+    assert (place / "dynamic" / "r" / "sub" / "x.sock").is_socket()
+    first.unpublish("x.sock", file)
+    first.remove("1.1")
+    places.give_back(first)
+    sock.close()
+    assert os.listdir(place) == []
+
+
+def test_a_directory_that_another_place_still_uses_stays(place: Path) -> None:
+    places = Places()
+    private = str(place / "private" / ".d")
+    above = places.take(str(place / "dynamic" / "r"), private)
+    below = places.take(str(place / "dynamic" / "r" / "sub"), private)
+    places.give_back(below)
+    assert os.listdir(place / "dynamic" / "r") == []
+    places.give_back(above)
+    assert os.listdir(place) == []
+
+
+@pytest.mark.parametrize("what", ["dynamic", "dynamic/r"])
+def test_what_is_in_the_way_of_a_directory_is_an_error_and_nothing_stays(place: Path, what: str) -> None:
+    (place / what).parent.mkdir(exist_ok=True)
+    (place / what).write_text("a file")
+    before = sorted(place.rglob("*"))
+
+    with pytest.raises(SocketError):
+        Places().take(str(place / "dynamic" / "r" / "sub"), str(place / "private" / ".d"))
+
+    assert sorted(place.rglob("*")) == before

@@ -10,8 +10,10 @@ import pytest
 
 from fcgipm.config.identity import Identity
 from fcgipm.config.load import load
+from fcgipm.config.loaded import Loaded
 from fcgipm.config.schema import Application
-from fcgipm.keeper.recipe import Limit, Recipe, recipe_of, wrapper_arguments
+from fcgipm.keeper.definitions import definition_of, with_applications
+from fcgipm.keeper.recipe import Limit, Recipe, recipe_of, recipe_of_refuser, wrapper_arguments
 from fcgipm.linux.rlimits import LIMIT_NUMBERS
 
 BLOG = Identity(1000, 1001, (1001,), "blog", "staff", "/home/blog")
@@ -85,3 +87,42 @@ def test_wrapped(place: Path) -> None:
     assert recipe.arguments[1:] == ("www-data", "www-data", "app")
     assert (recipe.directory, recipe.directory_first) == (str(place), True)
     assert recipe.become.user == "www-data"
+
+
+def opened(place: Path, table: str = "") -> tuple[Application, Loaded]:
+    """Return the application that the script ``r/sub/x`` is, and a configuration with it."""
+    script = place / "r" / "sub" / "x"
+    script.parent.mkdir(parents=True)
+    script.touch(mode=0o755)
+    path = place / "apps.toml"
+    roots = f"roots = [{{ path = '{place}/r' }}]"
+    path.write_text(f"[fcgipm]\nruntime-dir = '{place}/run'\n[dynamic]\n{table}\n{roots}\n")
+    path.chmod(0o600)
+    loaded = load(str(path), environ={}, euid=os.geteuid())
+    app = definition_of(loaded, loaded.config.dynamic.roots[0], "sub/x", BLOG)  # type: ignore[union-attr]  # it has one
+    return app, with_applications(loaded, {app.name: app}, {app.name: BLOG})
+
+
+def test_a_script_is_executed_by_its_name_in_the_directory_that_was_checked(place: Path) -> None:
+    app, loaded = opened(place, "umask = '027'\ninitial-env = { A = 'b' }")
+    recipe = recipe_of(app, loaded)
+    assert (recipe.program, recipe.arguments) == ("./x", (f"{place}/r/sub/x",))
+    assert (recipe.directory, recipe.become, recipe.owner) == (f"{place}/r/sub", BLOG, 1000)
+    assert (recipe.umask, recipe.environment) == (0o027, {"A": "b"})
+
+
+@pytest.mark.root
+def test_with_a_wrapper_that_is_executed_in_the_scripts_directory(place: Path) -> None:
+    app, loaded = opened(place, "wrapper = '/bin/true'")
+    recipe = recipe_of(app, loaded)
+    assert (recipe.program, recipe.arguments) == ("/bin/true", ("/bin/true", "blog", "staff", "x"))
+    assert (recipe.directory, recipe.become, recipe.owner) == (f"{place}/r/sub", loaded.web, 1000)
+
+
+def test_what_turns_visitors_away_is_the_same_for_all_applications(place: Path) -> None:
+    _, loaded = opened(place)
+    recipe = recipe_of_refuser(loaded, 17, nofile=(1024, 4096))
+    assert recipe.arguments[1:] == ("-I", "-m", "fcgipm.turnaway", "17")
+    assert (recipe.become.uid, recipe.become.groups) == (loaded.manager.uid, ())
+    assert recipe.no_new_privs
+    assert recipe.limits == (Limit("nofile", resource.RLIMIT_NOFILE, 1024, 4096),)
