@@ -212,6 +212,17 @@ class SomebodyWaits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unseen:
+    """The answer to a `Watch` that asks for it: connections that the kernel does not show to who asks it here.
+
+    Their clients are in another network name space; *connections* are the inodes of the sockets that instances hold.
+    """
+
+    app: str
+    connections: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """The answer to `Open` where the script may be run: its definition and its listener, which is published."""
 
@@ -305,6 +316,7 @@ Report: TypeAlias = (
     | Published
     | PublishFailed
     | SomebodyWaits
+    | Unseen
     | Opened
     | OpenFailed
     | ProgramChanged
@@ -338,9 +350,10 @@ class Open:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """As `core.commands.Watch`."""
+    """As `core.commands.Watch`; or only to tell by `Unseen`, at once or not at all, whom instances serve unseen."""
 
     app: str
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -396,6 +409,8 @@ class Heard:
 
 Order: TypeAlias = Spawn | Open | Watch | Retire | Publish | Apply | Note | ReopenLogs | Shutdown | Heard
 
+MAX_UNSEEN: Final = 1_000
+"""Connections in one `Unseen`."""
 MAX_NOTE: Final = 8 * 1024
 """Bytes of one note."""
 

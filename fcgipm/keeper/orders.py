@@ -23,6 +23,7 @@ from fcgipm.keeper.progress import Progress
 from fcgipm.keeper.removals import Removals
 from fcgipm.keeper.sockets import SocketError
 from fcgipm.keeper.starting import Starting
+from fcgipm.keeper.unseen import Unseen
 
 MAX_INSTANCES: Final = 20_000
 """Of one application: twice what `processes` and `scale` may be, for a generation and the one that replaces it."""
@@ -88,6 +89,7 @@ class Orders:
         self._progress = progress
         self._actions = actions
         self._removals = Removals(context, book)
+        self._unseen = Unseen()
         self.notes = notes
         """By application."""
         self._buckets: dict[type[object], Bucket] = {
@@ -248,6 +250,10 @@ class Orders:
         listener = self._listeners.published(order.app)
         if listener is None:
             self._deny(order, f"{order.app!r} has no public listener")
+        elif order.unseen:
+            connections = self._unseen.find(self._book.of_app(order.app), self._book.is_leader, self._context.diag)
+            if connections is not None:
+                self._context.reporter.report(wire.Unseen(app=order.app, connections=connections))
         else:
             self._listeners.watch(listener)
 

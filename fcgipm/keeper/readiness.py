@@ -11,6 +11,7 @@ from typing import Final
 from fcgipm.config.schema import MILLISECOND
 from fcgipm.keeper import session
 from fcgipm.keeper.borrowed import as_owner
+from fcgipm.keeper.use import serves_already, unseen_among
 from fcgipm.linux import procfs
 from fcgipm.linux.sock_diag import Diag, Endpoint
 
@@ -186,18 +187,8 @@ def _waits_for(pid: int, task: int, call: procfs.Call, endpoint: Endpoint) -> bo
 
 
 def _serves(pids: list[int], endpoint: Endpoint) -> bool:
-    with Diag() as diag:
-        try:
-            accepted = diag.accepted(endpoint)
-        except OSError:
-            return False
-    if not accepted:
+    try:
+        with Diag() as diag:
+            return serves_already(pids, endpoint, diag) or bool(unseen_among(pids, endpoint, diag)[0])
+    except OSError:
         return False
-    for pid in pids:
-        try:
-            links = procfs.descriptors(pid).values()
-        except OSError:
-            continue
-        if any(procfs.socket_inode(link) in accepted for link in links):
-            return True
-    return False

@@ -6,11 +6,15 @@ import enum
 import os
 import socket
 from collections.abc import Iterable
+from typing import Final
 
 from fcgipm.keeper.borrowed import as_owner
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import procfs
 from fcgipm.linux.sock_diag import Diag, Endpoint, is_from
+
+_TOLD: Final = 300
+"""As many numbers as fit into the answer of a child."""
 
 
 class Use(enum.Enum):
@@ -52,6 +56,40 @@ def connections_of(leader: int, pids: Iterable[int], endpoint: Endpoint) -> int:
         told = as_owner(leader, lambda: str(_count(pids, endpoint)[0]))
         return count if told is None else max(count, int(told))
     return count
+
+
+def unseen(leader: int, pids: Iterable[int], endpoint: Endpoint, diag: Diag) -> list[int]:
+    """Return the accepted connections of *endpoint* that the processes *pids*, which run, hold and no table shows.
+
+    Those that cannot be looked at are missing, and those that come and go meanwhile.
+    """
+    pids = tuple(pids)
+    found, hidden = unseen_among(pids, endpoint, diag)
+    if hidden:
+        told = as_owner(leader, lambda: _unseen_alone(pids, endpoint))
+        return found if told is None else [int(inode) for inode in told.split()]
+    return found
+
+
+def unseen_among(pids: Iterable[int], endpoint: Endpoint, diag: Diag) -> tuple[list[int], bool]:
+    """Return such connections among what may be looked at of the processes *pids*, and whether that is not all."""
+    held, hidden = sockets_of(pids)
+    held.pop(endpoint.inode, None)
+    found = []
+    for inode, holder in held.items() if endpoint.name is not None else ():
+        if diag.unix_socket(inode) is None:
+            try:
+                with _copy(*holder) as sock:
+                    if _is_accepted(sock, endpoint) and os.fstat(sock.fileno()).st_ino == inode:
+                        found.append(inode)
+            except OSError:
+                continue  # it was closed meanwhile, or may not be taken
+    return found, hidden
+
+
+def _unseen_alone(pids: Iterable[int], endpoint: Endpoint) -> str:
+    with Diag() as diag:  # the keeper's own is shared with it, and so would be the answers
+        return " ".join(map(str, unseen_among(pids, endpoint, diag)[0][:_TOLD]))
 
 
 def _count(pids: Iterable[int], endpoint: Endpoint) -> tuple[int, bool]:

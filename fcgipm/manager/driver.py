@@ -49,7 +49,7 @@ class Driver:
         self._mourners: set[asyncio.Future[None]] = set()
         self.ensuring = Ensuring(state, self.step, send, say)
         """Answers those who want an instance that is ready."""
-        self.observer = Observer(state, say)
+        self.observer = Observer(state, say, send)
 
     def step(self, event: events.Event) -> None:
         """Give *event* to the engine, carry out what it commands, and keep its deadline.

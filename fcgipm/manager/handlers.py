@@ -28,7 +28,7 @@ from fcgipm.manager.usage import read_usage
 from fcgipm.verbs import VERBS, ExitCode, Verb
 
 _LOOK: Final = 0.05
-"""Seconds that a scrape or a status waits for external applications at most; then what was known of them holds."""
+"""Seconds that a scrape or a status waits at most for external applications, and for the keeper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ async def show_status(call: Call) -> web.StreamResponse:
     _check_known(call, names, external=True, more=outcomes.views(state))  # those that are leaving, too
     externals = [external for name, external in state.externals.items() if _named(name, names)]
     reach = await state.prober.look(externals, within=_LOOK)
+    await call.driver.observer.prepare(within=_LOOK)
     now = state.now()
     views = [view for view in state.engine.view(now) if _named(view.name, names)]
     usage = read_usage([each.pid for view in views for each in view.instances if each.pid is not None])
@@ -197,6 +198,7 @@ async def metrics(driver: Driver, asked: web.BaseRequest) -> web.StreamResponse:
     """Answer *asked* with the exposition, in the format that it accepts."""
     state = driver.state
     reach = await state.prober.look(state.externals.values(), within=_LOOK)
+    await driver.observer.prepare(within=_LOOK)
     now = state.now()
     picture = Picture(
         now=now,

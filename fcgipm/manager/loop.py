@@ -229,6 +229,8 @@ class Manager:
             case wire.Denied():
                 text = f"the keeper refused {report.order}: {report.error}; this is a bug of the manager"
                 self.say(Severity.ERROR, None, text)
+            case wire.Unseen():
+                driver.observer.strangers.answer(report.app, report.connections, driver.state.now())
             case wire.Drained():
                 member = driver.state.instances.get(report.instance)
                 if member is not None:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
+from fcgipm import wire
 from fcgipm.core.commands import Severity
 from fcgipm.core.events import Instant, Observed, Sample
 from fcgipm.manager.sampling import Sampler
 from fcgipm.manager.state import State
+from fcgipm.manager.strangers import Strangers
 from fcgipm.manager.weighing import Scales
 
 Say = Callable[[Severity, str | None, str], None]
@@ -27,13 +29,17 @@ class Reported(Protocol):
 
 
 class Observer:
-    """Looks at the applications of *state*; by *say* it says what cannot be seen, and when it can be again."""
+    """Looks at the applications of *state*; by *say* it says what cannot be seen, and when it can be again.
 
-    def __init__(self, state: State, say: Say) -> None:
+    By *send* the keeper is asked for what only it can see.
+    """
+
+    def __init__(self, state: State, say: Say, send: Callable[[wire.Order], None]) -> None:
         self.reported: Reported | None = None
         self._state = state
         self._say = say
-        self._sampler = Sampler(state.tally.note_abandoned)
+        self.strangers = Strangers(lambda app: send(wire.Watch(app=app, unseen=True)))
+        self._sampler = Sampler(state.tally.note_abandoned, self.strangers)
         self._scales = Scales(state)
         self._kept: dict[str, tuple[int, int]] = {}
         """Of those that the engine follows: connection time and requests that it has not heard of yet."""
@@ -71,8 +77,18 @@ class Observer:
         }
         return samples
 
+    async def prepare(self, *, within: float) -> None:
+        """Have the keeper tell, before a `glance`, what only it can see; after *within* seconds it does not matter."""
+        serving = {member.app for member in self._state.instances.values() if member.pid is not None}
+        hidden = (app for app in serving if self._is_behind_file(app) and self._sampler.shows_nobody(app))
+        await self.strangers.wonder(hidden, self._state.now(), within=within)
+
+    def _is_behind_file(self, app: str) -> bool:
+        return any(one.endpoint.name is not None for one in self._state.listeners.of(app))
+
     def _look(self, names: Iterable[str], now: Instant) -> dict[str, Sample]:
         samples = self._sampler.look(self._state.listeners, names, now)
+        self.strangers.ask(samples, now)
         failure = "; ".join(sorted({error.strerror or str(error) for error in self._sampler.failures.values()}))
         if failure != self._failure:
             self._failure = failure

@@ -10,13 +10,16 @@ from fcgipm.config.schema import SECOND, Duration
 from fcgipm.core.events import Instant, Sample
 from fcgipm.linux import visitors
 from fcgipm.linux.sock_diag import Diag
-from fcgipm.linux.visitors import Visitors
+from fcgipm.linux.visitors import Peer, Visitors
 from fcgipm.manager.line import Line
 from fcgipm.manager.listeners import Held, Listeners
+from fcgipm.manager.strangers import Strangers
 
 AT_REST: Final[Duration] = 10 * SECOND
 """Between two looks further apart than this an application was at rest: nothing was to be seen when it was left."""
 _FEW: Final = 64
+_CHECK_EVERY: Final[Duration] = 10 * SECOND
+"""Between two checks whether one of those who wait for an application is from another network name space."""
 
 
 @dataclass(slots=True)
@@ -28,13 +31,21 @@ class _Track:
     inode: int = 0
     """The public listener, which the line is before."""
     accepted: frozenset[int] = field(default_factory=frozenset)
+    shows: bool = False
+    """Whether the kernel has shown a connection that was accepted."""
+    checked_at: Instant | None = None
+    """When it was checked last who waits."""
 
 
 class Sampler:
-    """Looks at applications; *gave_up* is called with an application and how many visitors of it have given up."""
+    """Looks at applications; *gave_up* is called with an application and how many visitors of it have given up.
 
-    def __init__(self, gave_up: Callable[[str, int], None]) -> None:
+    *strangers* knows whom the kernel does not show, and is told of whom it shows only while he waits.
+    """
+
+    def __init__(self, gave_up: Callable[[str, int], None], strangers: Strangers) -> None:
         self._gave_up = gave_up
+        self._strangers = strangers
         self._diag: Diag | None = None
         self._tracks: dict[str, _Track] = {}
         self.failures: dict[int, OSError] = {}
@@ -64,6 +75,11 @@ class Sampler:
         if len(self._tracks) > 2 * len(listeners) + _FEW:
             self._tracks = {name: track for name, track in self._tracks.items() if listeners.of(name)}
         return samples
+
+    def shows_nobody(self, app: str) -> bool:
+        """Return whether the kernel has never shown a connection that *app* has accepted."""
+        track = self._tracks.get(app)
+        return track is None or not track.shows
 
     def _see(self, wanted: Iterable[tuple[Held, ...]]) -> Visitors:
         by_family: dict[int, list[Held]] = {}
@@ -96,9 +112,16 @@ class Sampler:
             track = self._tracks[name] = _Track(now, Line())
         if track.inode != inode:
             track.inode, track.line = inode, Line()
+        track.shows = track.shows or bool(accepted)
+        strangers = self._strangers.served(name, now)
+        if strangers:
+            accepted |= strangers
         gave_up = track.line.take(waiting, now)
         if gave_up:
             self._gave_up(name, gave_up)
+        if waiting.line and (track.checked_at is None or now - track.checked_at >= _CHECK_EVERY):
+            track.checked_at = now
+            self._check(name, waiting.line, now)
         passed = now - track.at
         sample = Sample(
             queued=waiting.queue.waiting,
@@ -111,3 +134,15 @@ class Sampler:
         )
         track.at, track.accepted = now, accepted
         return sample
+
+    def _check(self, name: str, line: tuple[Peer, ...], now: Instant) -> None:
+        """Tell whether the first who waits is from another network name space: then his socket is not here."""
+        peer = next((peer for peer in line if peer), None)
+        if self._diag is None or not isinstance(peer, int):
+            return
+        try:
+            row = self._diag.unix_socket(peer)
+        except OSError:
+            return  # the next look says what is wrong
+        if row is None:
+            self._strangers.suspect(name, now)

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
+from pathlib import Path
+
+_ELSEWHERE = """
+import socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.connect(sys.argv[1])
+print("connected", flush=True)
+sys.stdin.read()
+"""
 
 
 def unix_listener(stack: ExitStack, name: str, backlog: int) -> socket.socket:
@@ -41,3 +52,22 @@ def accepted(stack: ExitStack, listener: socket.socket) -> int:
 def inode_of(sock: socket.socket) -> int:
     """Return the inode of *sock*."""
     return os.fstat(sock.fileno()).st_ino
+
+
+def from_elsewhere(stack: ExitStack, path: Path) -> subprocess.Popen[str]:
+    """Return a client of another network name space that is connected to the Unix socket *path*, until it `leave`s.
+
+    As a web server in a container of its own has it; for tests that are root.
+    """
+    command = ["unshare", "--net", sys.executable, "-c", _ELSEWHERE, str(path)]
+    visitor = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    stack.callback(leave, visitor)
+    assert visitor.stdout is not None
+    assert visitor.stdout.readline() == "connected\n"
+    return visitor
+
+
+def leave(visitor: subprocess.Popen[str]) -> None:
+    """Let a client of `from_elsewhere` go."""
+    if visitor.poll() is None:
+        visitor.communicate(timeout=10)

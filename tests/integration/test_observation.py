@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import pytest
 from harness.daemon import Daemon
 from harness.ports import free_port
+from harness.visitors import from_elsewhere, leave
 from harness.waiting import until
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -105,3 +106,39 @@ def test_an_instance_that_is_too_large_is_replaced_while_it_serves(
     served.close()
     until(lambda: before not in daemon.instances("demo", None), what="the large one goes when it is idle")
     assert metrics(daemon)["spawns_total", "demo", "recycle"] == 1
+
+
+@pytest.mark.root
+def test_visitors_from_another_network_name_space_are_counted(
+    start_daemon: Callable[..., Daemon], stack: ExitStack
+) -> None:
+    daemon = start_daemon(
+        f'[app.demo]\ncommand = {DEMO}\ndirectory = "/"\nmin-processes = 0\nmax-processes = 2\nstart-delay = 0.1\n',
+        wait="answering",
+    )
+    visitors = [from_elsewhere(stack, daemon.socket("demo"))]
+    until(lambda: daemon.app("demo")["busy"] == 1, what="the first one is seen to be served")
+    visitors.append(from_elsewhere(stack, daemon.socket("demo")))
+    until(lambda: daemon.app("demo")["busy"] == 2, what="the second one is seen to be served")
+    until(lambda: metrics(daemon)["connection_seconds_total", "demo"] > 1, what="their time is added up")
+    assert daemon.app("demo")["ready"] == 2
+    visitors.append(from_elsewhere(stack, daemon.socket("demo")))
+    until(lambda: daemon.app("demo")["queue"] == 1, what="the third one waits")
+    assert daemon.app("demo")["queue_abandoned"] == 0
+    leave(visitors[2])
+    until(lambda: daemon.app("demo")["queue_abandoned"] == 1, what="the third one has given up")
+    visit(stack, daemon, "demo")
+    for visitor in visitors[:2]:
+        leave(visitor)
+    until(lambda: daemon.app("demo")["busy"] == 1, what="only the one from here is left")
+
+
+@pytest.mark.root
+def test_who_asks_about_a_fixed_application_is_told_of_visitors_from_another_network_name_space(
+    start_daemon: Callable[..., Daemon], stack: ExitStack
+) -> None:
+    daemon = start_daemon(f'[app.demo]\ncommand = {DEMO}\ndirectory = "/"\nprocesses = 2\n')
+    for _ in range(2):
+        from_elsewhere(stack, daemon.socket("demo"))
+    until(lambda: daemon.app("demo")["queue"] == 0, what="both are served")
+    until(lambda: metrics(daemon)["instances_busy", "demo"] == 2, within=30, what="both are seen to be served")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import resource
 import socket
 import struct
@@ -13,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from harness.visitors import accepted, connected, inode_of, tcp_listener, unix_listener
+from harness.visitors import accepted, connected, from_elsewhere, inode_of, leave, tcp_listener, unix_listener
 from harness.waiting import until
 
 from fcgipm.linux.sock_diag import Diag, Endpoint, Queue, endpoint_of
@@ -215,30 +214,13 @@ def test_thousands_of_foreign_sockets(
     assert at(diag, listener) == (Waiting(Queue(0, 16), ()), [inode])
 
 
-ELSEWHERE = """
-import socket, sys
-client = socket.socket(socket.AF_UNIX)
-client.connect(sys.argv[1])
-print("connected", flush=True)
-sys.stdin.read()
-"""
-
-
 @pytest.mark.root
 def test_a_client_in_another_network_name_space_waits_visibly_and_is_served_in_secret(
     diag: Diag, stack: ExitStack, place: Path
 ) -> None:
     listener = unix_listener(stack, str(place / "s"), 16)
 
-    def visit() -> subprocess.Popen[str]:
-        command = ["unshare", "--net", sys.executable, "-c", ELSEWHERE, str(place / "s")]
-        visitor = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        stack.callback(leave, visitor)
-        assert visitor.stdout is not None
-        assert visitor.stdout.readline() == "connected\n"
-        return visitor
-
-    first, second = visit(), visit()
+    first, second = (from_elsewhere(stack, place / "s") for _ in range(2))
     waiting, served = at(diag, listener)
     assert (waiting.queue, waiting.abandoned, served) == (Queue(2, 16), 0, [])
     assert len(set(waiting.line or ()) - {0}) == 2
@@ -249,11 +231,6 @@ def test_a_client_in_another_network_name_space_waits_visibly_and_is_served_in_s
     leave(second)
     until(lambda: at(diag, listener)[0].line == (0,), what="the end of a client is seen")
     leave(first)
-
-
-def leave(visitor: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        visitor.communicate(timeout=10)
 
 
 CROWD = """

@@ -44,7 +44,10 @@ class Scene:
             )
         )  # fmt: skip
         self.said: list[tuple[Severity, str]] = []
-        self.observer = Observer(self.state, lambda severity, _, text: self.said.append((severity, text)))
+        self.sent: list[wire.Order] = []
+        self.observer = Observer(
+            self.state, lambda severity, _, text: self.said.append((severity, text)), self.sent.append
+        )
         stack.callback(self.observer.close)
 
     def observe(self, after: int) -> Sample:

@@ -10,13 +10,14 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from harness.visitors import accepted, connected, inode_of, tcp_listener, unix_listener
+from harness.visitors import accepted, connected, from_elsewhere, inode_of, tcp_listener, unix_listener
 
 from fcgipm import wire
 from fcgipm.config.schema import MILLISECOND, SECOND
 from fcgipm.core.events import Instant, Sample
 from fcgipm.manager.listeners import Listeners
 from fcgipm.manager.sampling import AT_REST, Sampler
+from fcgipm.manager.strangers import Strangers
 
 START = 100 * SECOND
 
@@ -28,7 +29,9 @@ class Scene:
         self.place = place
         self.listeners = Listeners()
         self.gave_up: list[tuple[str, int]] = []
-        self.sampler = Sampler(lambda app, count: self.gave_up.append((app, count)))
+        self.asked: list[str] = []
+        self.strangers = Strangers(self.asked.append)
+        self.sampler = Sampler(lambda app, count: self.gave_up.append((app, count)), self.strangers)
 
     def look(self, after: int = 0, *names: str) -> dict[str, Sample]:
         """Look at *names*, or at all, *after* so many nanoseconds since `START`."""
@@ -217,3 +220,42 @@ def test_an_application_that_comes_back_begins_anew(scene: Scene, stack: ExitSta
         scene.listeners = Listeners()
     scene.publish(listener)
     assert scene.seen(3).oldest_since == START + 3
+
+
+def asked(scene: Scene, after: int) -> list[str]:
+    """Return about whom the keeper is asked then."""
+    scene.asked.clear()
+    scene.strangers.ask(scene.listeners.apps(), Instant(START + after))
+    return scene.asked
+
+
+@pytest.mark.root
+def test_one_who_waits_and_is_not_from_here_has_the_keeper_asked(scene: Scene, stack: ExitStack) -> None:
+    listener = unix_listener(stack, str(scene.place / "s"), 16)
+    scene.publish(listener)
+    connected(stack, listener)
+    scene.look(0)
+    assert asked(scene, 0) == [], "this one can be seen, wherever he is"
+    from_elsewhere(stack, scene.place / "s")
+    scene.look(1)
+    assert asked(scene, 1) == [], "not everybody is checked at every look"
+    accepted(stack, listener)
+    scene.look(20 * SECOND)
+    assert asked(scene, 20 * SECOND) == ["blog"]
+
+
+def test_what_the_keeper_tells_is_added_to_what_is_seen(scene: Scene, stack: ExitStack) -> None:
+    listener = unix_listener(stack, str(scene.place / "s"), 16)
+    scene.publish(listener)
+    assert scene.sampler.shows_nobody("blog")
+    connected(stack, listener)
+    scene.strangers.answer("blog", (7,), Instant(START))
+    found = scene.seen(1 * SECOND)
+    assert (found.busy, found.requests) == (1, 1)
+    assert scene.sampler.shows_nobody("blog")
+    inode = accepted(stack, listener)
+    scene.strangers.answer("blog", (7, inode), Instant(START + 2 * SECOND))
+    found = scene.seen(2 * SECOND)
+    assert (found.busy, found.requests, found.connection_time) == (2, 1, 1 * SECOND)
+    assert not scene.sampler.shows_nobody("blog")
+    assert scene.seen(9 * SECOND).busy == 1, "the answer is too old"
