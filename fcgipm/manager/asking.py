@@ -7,7 +7,6 @@ that somebody asks, and all who do are answered together, by the step that makes
 from __future__ import annotations
 
 import asyncio
-import enum
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Final
 from fcgipm.core import events
 from fcgipm.core.events import Event
 from fcgipm.core.wording import seconds
+from fcgipm.manager.answer import Answer, Ending
 from fcgipm.manager.state import State
 
 _NANOSECONDS: Final = 1_000_000_000
@@ -25,36 +25,6 @@ _SOON: Final = 1
 _LATEST: Final = 600
 _AGAIN: Final = 4
 """So many times within start-timeout the engine is told that still more people ask, so that it does not give up."""
-
-
-class Verdict(enum.Enum):
-    """How a question ends; also the words of a counter."""
-
-    READY = "ready"
-    REFUSED = "refused"
-    """There is no instance, and none is being started."""
-    BUSY = "busy"
-    """Too many ask for scripts that have to be looked at first."""
-    LATE = "late"
-    """None was ready in time."""
-    UNKNOWN = "unknown"
-    """There is no such application, and no such script."""
-    FORBIDDEN = "forbidden"
-    """There is such a script, and it may not be run."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What somebody gets who has asked."""
-
-    verdict: Verdict
-    app: str
-    address: str = ""
-    """Where visitors reach it (`wire.ListenerFact.address`), if it is ready."""
-    reason: str = ""
-    """A sentence, if it is not."""
-    retry_after: int | None = None
-    """Seconds; None where asking again does not help."""
 
 
 class Asker:
@@ -101,17 +71,17 @@ class Asking:
         """Return what somebody gets who asks for *app* now; None: he has to wait."""
         prospect = self._state.engine.prospect(app, self._state.now())
         if prospect is None:
-            return Answer(verdict=Verdict.UNKNOWN, app=app, reason=f"{app} is not known")
+            return Answer(ending=Ending.UNKNOWN, app=app, reason=f"{app} is not known")
         if prospect.ready:
             address = self._state.address(app)
             if address is not None:
-                return Answer(verdict=Verdict.READY, app=app, address=address)
+                return Answer(ending=Ending.READY, app=app, address=address)
             text = f"{app} has no socket now"
-            return Answer(verdict=Verdict.REFUSED, app=app, reason=text, retry_after=_SOON)
+            return Answer(ending=Ending.REFUSED, app=app, reason=text, retry_after=_SOON)
         if prospect.refused:
             wait = _NOBODY_KNOWS if prospect.retry_after is None else -(-prospect.retry_after // _NANOSECONDS)
             retry_after = min(max(wait, _SOON), _LATEST)
-            return Answer(verdict=Verdict.REFUSED, app=app, reason=prospect.refused, retry_after=retry_after)
+            return Answer(ending=Ending.REFUSED, app=app, reason=prospect.refused, retry_after=retry_after)
         return None
 
     def ask(self, app: str, asker: Asker) -> None:
@@ -183,7 +153,7 @@ class Asking:
         waited = seconds(int(self._patience(app) * _NANOSECONDS))
         reason = f"no instance of {app} was ready within {waited}"
         for asker in late:
-            asker.answer(Answer(verdict=Verdict.LATE, app=app, reason=reason, retry_after=_SOON))
+            asker.answer(Answer(ending=Ending.LATE, app=app, reason=reason, retry_after=_SOON))
 
     def _answer_all(self, app: str, answer: Answer) -> None:
         queue = self._queues.pop(app)

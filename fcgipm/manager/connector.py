@@ -15,7 +15,8 @@ from typing import Any, Final
 from fcgipm.config.identity import user_name
 from fcgipm.core.commands import Severity
 from fcgipm.counting import counted
-from fcgipm.manager.asking import Answer, Asker
+from fcgipm.manager.answer import Answer
+from fcgipm.manager.asking import Asker
 from fcgipm.manager.driver import Driver
 from fcgipm.manager.guard import Limits
 from fcgipm.manager.question import BadRequest, Question, Reader, encode, refuse

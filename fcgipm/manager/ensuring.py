@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -12,14 +11,15 @@ from fcgipm.core import events
 from fcgipm.core.commands import Severity
 from fcgipm.core.events import Event
 from fcgipm.manager import scripts
-from fcgipm.manager.asking import Answer, Asker, Asking, Verdict
+from fcgipm.manager.answer import Answer, Ending
+from fcgipm.manager.asking import Asker, Asking
 from fcgipm.manager.opening import Found, Obstacle, Opening
 from fcgipm.manager.state import State
 
-_VERDICTS: Final = {
-    Obstacle.MISSING: Verdict.UNKNOWN,
-    Obstacle.FORBIDDEN: Verdict.FORBIDDEN,
-    Obstacle.BUSY: Verdict.BUSY,
+_ENDINGS: Final = {
+    Obstacle.MISSING: Ending.UNKNOWN,
+    Obstacle.FORBIDDEN: Ending.FORBIDDEN,
+    Obstacle.BUSY: Ending.BUSY,
 }
 _SOON: Final = 1
 """Seconds."""
@@ -39,8 +39,6 @@ class Ensuring:
         self._step = step
         self._asking = Asking(state, step)
         self._opening = Opening(state, send, say)
-        self.answered: Counter[Verdict] = Counter()
-        """How often each answer was given."""
 
     @property
     def waiting(self) -> int:
@@ -62,7 +60,7 @@ class Ensuring:
             reason = f"{target} is not known"
             if target in self._state.externals:
                 reason = f"{target} is external, managed elsewhere"
-            asker.answer(Answer(verdict=Verdict.UNKNOWN, app=target, reason=reason))
+            asker.answer(Answer(ending=Ending.UNKNOWN, app=target, reason=reason))
         return None if asker.done is None else asker
 
     def forget(self, asker: Asker) -> None:
@@ -99,9 +97,9 @@ class Ensuring:
             self._asking.ask(found, asker)
             return
         retry_after = _SOON if found.obstacle is Obstacle.BUSY else None
-        verdict = _VERDICTS[found.obstacle]
-        asker.answer(Answer(verdict=verdict, app=target, reason=found.reason, retry_after=retry_after))
+        ending = _ENDINGS[found.obstacle]
+        asker.answer(Answer(ending=ending, app=target, reason=found.reason, retry_after=retry_after))
 
     def _answer(self, done: Callable[[Answer], None], answer: Answer) -> None:
-        self.answered[answer.verdict] += 1
+        self._state.tally.note_answer(answer.ending)
         done(answer)

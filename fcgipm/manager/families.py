@@ -12,6 +12,7 @@ from typing import Final
 
 from fcgipm.core.events import Removal
 from fcgipm.core.view import AppState
+from fcgipm.manager.answer import Ending
 from fcgipm.reporting import REASONS
 
 
@@ -185,6 +186,12 @@ FAMILIES: Final = {
         Family(
             name="request_seconds", type=Type.HISTOGRAM, labels=("app",),
             help="Time from the beginning of a connect until the end of the answer, from reports.",
+        ),
+        Family(
+            name="asks_total", type=Type.COUNTER, labels=("result",), values=tuple(each.value for each in Ending),
+            help="Questions for an instance that is ready, of connectors and of `fcgipmctl ensure`, by how they ended.",
+            notes="late: none was ready within start-timeout. busy: too many scripts had to be looked at. forbidden: "
+            "for a script that may not be run; the log says why.",
         ),
         Family(name="reports_total", type=Type.COUNTER, help="Reports of requests that have come and were believed."),
         Family(

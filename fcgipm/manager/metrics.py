@@ -94,6 +94,8 @@ class _Scrape(Collector):
         self._add("start_time_seconds", (), picture.started_unix)
         self._add("config_last_reload_successful", (), float(picture.reload_good))
         self._add("config_last_reload_success_timestamp_seconds", (), picture.reload_unix)
+        for result, count in self._tally.answers.items():
+            self._add("asks_total", (result,), count)
         self._add("reports_total", (), self._tally.reports)
         for reason, count in self._tally.reports_dropped.items():
             self._add("reports_dropped_total", (reason,), count)

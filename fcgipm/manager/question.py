@@ -12,7 +12,7 @@ from typing import Final
 import httptools
 
 from fcgipm.logline import escaped
-from fcgipm.manager.asking import Answer, Verdict
+from fcgipm.manager.answer import Answer, Ending
 
 MAX_HEAD: Final = 32 * 1024
 """Bytes of a request: room for the longest path, and for what nginx adds of a visitor's where nobody told it not to."""
@@ -27,12 +27,12 @@ _REASONS: Final = {
     431: "Request Header Fields Too Large", 503: "Service Unavailable",
 }  # fmt: skip
 _STATUSES: Final = {
-    Verdict.READY: 200,
-    Verdict.REFUSED: 503,
-    Verdict.BUSY: 503,
-    Verdict.LATE: 503,
-    Verdict.UNKNOWN: 404,
-    Verdict.FORBIDDEN: 403,
+    Ending.READY: 200,
+    Ending.REFUSED: 503,
+    Ending.BUSY: 503,
+    Ending.LATE: 503,
+    Ending.UNKNOWN: 404,
+    Ending.FORBIDDEN: 403,
 }
 
 
@@ -147,12 +147,12 @@ class Reader:
 
 def encode(answer: Answer, *, keep: bool) -> bytes:
     """Return *answer* as HTTP; without *keep* it says that the connection ends."""
-    status = _STATUSES[answer.verdict]
+    status = _STATUSES[answer.ending]
     if status == 200:
         lines = f"X-Fcgipm-Address: {answer.address}\r\nX-Fcgipm-App: {answer.app}\r\n"
         return _encode(status, lines, b"", keep=keep)
     reason = answer.reason
-    if answer.verdict is Verdict.FORBIDDEN:
+    if answer.ending is Ending.FORBIDDEN:
         reason = "this script may not be run; the log of fcgipm says why"
     reason = escaped(reason)[:_LONGEST_REASON]
     lines = f"X-Fcgipm-Reason: {reason}\r\n"

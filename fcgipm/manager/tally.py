@@ -12,6 +12,7 @@ from typing import Final
 from fcgipm import wire
 from fcgipm.core.commands import Tell, Topic
 from fcgipm.core.events import InstanceId, Removal
+from fcgipm.manager.answer import Ending
 from fcgipm.manager.families import CLASSES, FAMILIES, REQUEST_BUCKETS, STARTUP_BUCKETS
 from fcgipm.manager.usage import Usage
 
@@ -141,6 +142,7 @@ class Tally:
         self._app_of: dict[InstanceId, str] = {}
         self._spawned_at: dict[InstanceId, int] = {}
         self._cpu: dict[InstanceId, float] = {}
+        self.answers: Counter[str] = Counter(dict.fromkeys(FAMILIES["asks_total"].values, 0))
         self.reports = 0
         self.reports_dropped: Counter[str] = Counter(dict.fromkeys(FAMILIES["reports_dropped_total"].values, 0))
 
@@ -212,6 +214,10 @@ class Tally:
         self.reports += requests.count
         self.app(app).requests.merge(requests)
         self.note_connection_time(app, requests.connected_ns)
+
+    def note_answer(self, ending: Ending) -> None:
+        """Count one question for an instance that is ready, by how it ended."""
+        self.answers[ending.value] += 1
 
     def note_reports_dropped(self, reason: str, count: int = 1) -> None:
         """Count *count* reports that are not believed, or were lost."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcgipm.manager.asking import Answer, Verdict
+from fcgipm.manager.answer import Answer, Ending
 from fcgipm.manager.question import MAX_HEAD, BadRequest, Question, Reader, encode, refuse
 
 START = b"GET /v1/ensure HTTP/1.1\r\nHost: fcgipm\r\n"
@@ -166,7 +166,7 @@ def test_whatever_comes_it_is_a_question_or_refused(pieces: list[bytes]) -> None
 
 
 def test_the_answer_about_a_ready_application_has_its_address() -> None:
-    answer = Answer(verdict=Verdict.READY, app="scripts/a", address="unix:/run/f/dynamic/scripts/a.sock")
+    answer = Answer(ending=Ending.READY, app="scripts/a", address="unix:/run/f/dynamic/scripts/a.sock")
 
     assert encode(answer, keep=True) == (
         b"HTTP/1.1 200 OK\r\nX-Fcgipm-Address: unix:/run/f/dynamic/scripts/a.sock\r\nX-Fcgipm-App: scripts/a\r\n"
@@ -174,10 +174,10 @@ def test_the_answer_about_a_ready_application_has_its_address() -> None:
     )
 
 
-@pytest.mark.parametrize("verdict", [Verdict.REFUSED, Verdict.BUSY, Verdict.LATE])
-def test_a_refusal_says_why_and_when_to_ask_again(verdict: Verdict) -> None:
+@pytest.mark.parametrize("ending", [Ending.REFUSED, Ending.BUSY, Ending.LATE])
+def test_a_refusal_says_why_and_when_to_ask_again(ending: Ending) -> None:
     head, _, body = encode(
-        Answer(verdict=verdict, app="blog", reason="blog is in back-off: exit\r\nstatus \u2713", retry_after=7),
+        Answer(ending=ending, app="blog", reason="blog is in back-off: exit\r\nstatus \u2713", retry_after=7),
         keep=False,
     ).partition(b"\r\n\r\n")
 
@@ -191,7 +191,7 @@ def test_a_refusal_says_why_and_when_to_ask_again(verdict: Verdict) -> None:
 
 
 def test_a_visitor_is_not_told_why_a_script_may_not_run() -> None:
-    answer = encode(Answer(verdict=Verdict.FORBIDDEN, app="s/a", reason="/srv/s/a belongs to joe"), keep=True)
+    answer = encode(Answer(ending=Ending.FORBIDDEN, app="s/a", reason="/srv/s/a belongs to joe"), keep=True)
 
     assert answer.startswith(b"HTTP/1.1 403 Forbidden\r\n")
     assert b"joe" not in answer
@@ -199,7 +199,7 @@ def test_a_visitor_is_not_told_why_a_script_may_not_run() -> None:
 
 
 def test_an_unknown_application_is_404_and_a_long_name_is_cut() -> None:
-    answer = encode(Answer(verdict=Verdict.UNKNOWN, app="x", reason="x" * 40_000), keep=True)
+    answer = encode(Answer(ending=Ending.UNKNOWN, app="x", reason="x" * 40_000), keep=True)
 
     assert answer.startswith(b"HTTP/1.1 404 Not Found\r\n")
     assert len(answer) < 2000

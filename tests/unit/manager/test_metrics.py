@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from fcgipm.core.commands import Severity, Tell, Topic
 from fcgipm.core.events import InstanceId, Instant, Sample
 from fcgipm.core.view import AppState, AppView, InstanceView
+from fcgipm.manager.answer import Ending
 from fcgipm.manager.families import FAMILIES, PREFIX, Family, Type, document
 from fcgipm.manager.metrics import Picture, render
 from fcgipm.manager.tally import Requests, Tally
@@ -162,6 +163,15 @@ def test_reports_are_shown_by_class_and_time() -> None:
     assert (found["request_seconds_count"]["blog",], found["request_seconds_sum"]["blog",]) == (1, 0.25)
     assert found["request_queue_seconds_count"] == {("blog",): 1}
     assert found["connection_seconds_total"] == {("blog",): 0.25}
+
+
+def test_questions_are_shown_by_how_they_ended() -> None:
+    tally = Tally()
+    for ending in (Ending.READY, Ending.READY, Ending.FORBIDDEN):
+        tally.note_answer(ending)
+    found = scrape(view(), tally=tally)["asks_total"]
+    assert {key: value for key, value in found.items() if value} == {("ready",): 2, ("forbidden",): 1}
+    assert len(found) == len(Ending)
 
 
 def test_reasons_begin_at_0() -> None:
