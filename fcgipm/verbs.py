@@ -117,6 +117,11 @@ VERBS: Final = {
             method="GET", access=Access.READ, apps=Apps.ONE,
         ),
         Verb(
+            name="ensure", summary="wait until an application, or that of a script, has an instance that is ready",
+            method="POST", access=Access.ADMIN, waits=True, repeatable=True,
+            last=Argument(name="target", metavar="APP|PATH", summary="its name, or the absolute path of the script"),
+        ),
+        Verb(
             name="request", summary="send one FastCGI request and print the answer", method="POST",
             access=Access.ADMIN, apps=Apps.ONE,
             last=Argument(name="uri", metavar="URI", summary="path and query of the request, such as /ping?a=1"),

@@ -91,6 +91,10 @@ def _scale(client: Client, options: Namespace) -> ExitCode:
     return _report(client, options, {"apps": options.apps, "processes": processes})
 
 
+def _ensure(client: Client, options: Namespace) -> ExitCode:
+    return _report(client, options, {"target": options.target})
+
+
 def _apply(client: Client, options: Namespace) -> ExitCode:
     return _report(client, options, {})
 
@@ -306,6 +310,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Client, Namespace], ExitCode]]] = {
     "logs": _logs,
     "events": _events,
     "explain": _explain,
+    "ensure": _ensure,
     "request": _request,
     "snippet": _snippet,
     "metrics": _metrics,

@@ -17,6 +17,7 @@ from fcgipm.core.outcome import Outcome, Verdict
 from fcgipm.counting import counted
 from fcgipm.log import wall_clock
 from fcgipm.manager import explain, outcomes, streams
+from fcgipm.manager.answer import Answer, Ending
 from fcgipm.manager.arguments import Arguments, processes, unknown_app
 from fcgipm.manager.driver import Driver
 from fcgipm.manager.metrics import Picture, render
@@ -29,6 +30,8 @@ from fcgipm.verbs import VERBS, ExitCode, Verb
 
 _LOOK: Final = 0.05
 """Seconds that a scrape or a status waits at most for external applications, and for the keeper."""
+_UNREADY: Final = {Ending.LATE: (504, ExitCode.TIMED_OUT), Ending.UNKNOWN: (404, ExitCode.FAILED)}
+"""The status of an answer that has no address, and its exit code, where they are not those of a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,35 @@ async def show_explanation(call: Call) -> web.StreamResponse:
     definition = state.applications.get(name)
     kind = "dynamic" if definition is not None and definition.is_dynamic else "static"
     return _answer(explain.explained(found, samples.get(name), kind=kind, now=now, wall=wall))
+
+
+async def ensure(call: Call) -> web.StreamResponse:
+    """Start an application if need be, and answer when an instance of it is ready."""
+    driver, target = call.driver, str(call.arguments.word)
+    if target in driver.state.externals or "/" not in target:
+        _check_known(call, [target], external=False)
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    def done(found: Answer) -> None:
+        if not future.done():  # it is, if time was up just now
+            future.set_result(found)
+
+    asker = driver.ensuring.ensure(target, done)
+    try:
+        if asker is not None and not call.arguments.wait:
+            return _answer({"version": 1, "address": None, "apps": [_outcome_of(target, "pending", "it is asked for")]})
+        found = await asyncio.wait_for(future, call.arguments.timeout)
+    except TimeoutError:
+        text = f"no instance of {target} is ready after {call.arguments.timeout:g} s; it goes on"
+        raise Refused(504, text, ExitCode.TIMED_OUT) from None
+    finally:
+        if asker is not None:
+            driver.ensuring.forget(asker)
+    if found.ending is Ending.READY:
+        text = f"{found.app} is ready at {found.address}"
+        return _answer({"version": 1, "address": found.address, "apps": [_outcome_of(found.app, "done", text)]})
+    status, code = _UNREADY.get(found.ending, (409, ExitCode.FAILED))
+    raise Refused(status, found.reason, code)
 
 
 async def send_request(call: Call) -> web.StreamResponse:
@@ -256,6 +288,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "logs": show_logs,
     "events": show_events,
     "explain": show_explanation,
+    "ensure": ensure,
     "request": send_request,
     "snippet": show_definitions,
     "metrics": show_metrics,
@@ -280,7 +313,11 @@ async def _outcome(call: Call, watched: list[outcomes.Watched], more: Mapping[st
 
 
 def _outcomes(found: Mapping[str, Outcome]) -> list[dict[str, Any]]:
-    return [{"name": name, "state": outcome.state.value, "text": outcome.text} for name, outcome in found.items()]
+    return [_outcome_of(name, outcome.state.value, outcome.text) for name, outcome in found.items()]
+
+
+def _outcome_of(name: str, state: str, text: str) -> dict[str, Any]:
+    return {"name": name, "state": state, "text": text}
 
 
 def _check_known(call: Call, names: Iterable[str], *, external: bool, more: Iterable[str] = ()) -> None:

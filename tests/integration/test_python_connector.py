@@ -168,7 +168,7 @@ def test_reports_may_be_sent_by_hand(daemon: Daemon, client: Client) -> None:
     ],
 )
 def test_what_cannot_be_asked_is_said_before_anybody_is_asked(place: Path, wrong: dict[str, str]) -> None:
-    with Client(str(place)) as client, pytest.raises(ValueError, match="name|no path"):
+    with Client(str(place)) as client, pytest.raises(ValueError, match=r"name|no path"):
         client.ensure(**wrong)
 
 
