@@ -412,6 +412,17 @@ class World(RuleBasedStateMachine):
                 assert len(staying) <= app.wanted + 1
 
     @invariant()
+    def everything_can_be_explained(self) -> None:
+        if not hasattr(self, "sim"):
+            return
+        for app in self.sim.engine.view(self.sim.now):
+            found = self.sim.engine.explain(app.name, self.sim.now)
+            assert found is not None
+            assert 0 < len(found.summary) < 500
+            assert all(at >= self.sim.now for at, _ in found.plans), "planned for the past"
+            assert all(one.since <= one.at <= self.sim.now for one in found.decisions)
+
+    @invariant()
     def never_oversleeps(self) -> None:
         """Where something is missing and nothing is under way, a deadline stands."""
         if not hasattr(self, "sim") or self.sim.engine.shutting_down or self.to_publish:
