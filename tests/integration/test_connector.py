@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +14,16 @@ from typing import Any, Self
 
 import psutil
 import pytest
+from harness.daemon import Daemon
 from harness.scripts import script, scripts
 from harness.stage import Stage, app, staged
 from harness.waiting import until
 
 from fcgipm import wire
 from fcgipm.config.schema import SECOND, Application
+from fcgipm.manager.connector import IN_ALL, PER_USER, SLOWEST
+from fcgipm.manager.question import MAX_HEAD
+from fcgipm.reporting import APACHE, LIGHTTPD, MAX_DATAGRAM, NGINX
 
 
 @dataclass(frozen=True)
@@ -345,9 +349,31 @@ def test_ten_thousand_different_paths_leave_nothing_behind(place: Path) -> None:
         assert "flood" not in stage.log.read_text()
 
 
+@pytest.mark.root
+def test_paths_that_only_the_keeper_can_look_for_leave_nothing_in_its_books(
+    start_daemon: Callable[..., Daemon], place: Path
+) -> None:
+    scripts(place)
+    (place / "fcgi" / "hidden").mkdir(mode=0o700)
+    daemon = start_daemon(f'[dynamic]\nroots = [{{ path = "{place}/fcgi" }}]', wait="answering")
+    keeper = psutil.Process(daemon.pid)
+    with Asker(daemon.runtime / "connector.sock") as asker:
+        _ask_for_many(asker, place, "hidden/a", 10)
+        before = keeper.num_fds(), keeper.memory_info().rss
+
+        _ask_for_many(asker, place, "hidden/b", 700)  # beyond 500 the keeper looks at 100 a second
+
+    assert keeper.num_fds() == before[0]
+    assert keeper.memory_info().rss - before[1] < 512 * 1024
+    assert daemon.status()["apps"] == []
+    assert not any(path.is_socket() for path in (daemon.runtime / "dynamic").rglob("*"))
+    assert len(os.listdir(daemon.runtime / "private")) == len(["control.1", "connector.1", "report.1"])
+    assert "hidden" not in daemon.log()
+
+
 def _ask_for_many(asker: Asker, place: Path, name: str, count: int) -> None:
     for number in range(count):
-        assert asker.ask(f"{place}/fcgi/{name}-{number}-{'x' * 200}.fcgi").status == 404
+        assert asker.ask(f"{place}/fcgi/{name}-{number}.fcgi").status == 404
 
 
 def test_many_scripts_that_may_not_run_are_not_all_remembered_or_told(place: Path) -> None:
@@ -382,6 +408,17 @@ def test_a_keeper_that_is_slow_to_look_is_asked_about_few_scripts_at_once(place:
 
         assert {answer.result(10).status for answer in answers} == {200}
         assert len(stage.given(wire.Open)) == 20
+
+
+def test_limits_are_as_documented() -> None:
+    page = " ".join((Path(__file__).parents[2] / "docs/connector-protocol.md").read_text().split())
+
+    assert f"more than {MAX_HEAD // 1024} KiB" in page
+    assert f"A user may have {PER_USER:,} connections, all together {IN_ALL:,}" in page
+    assert f"nothing comes for {SLOWEST:g} seconds" in page
+    assert f"at most {MAX_DATAGRAM // 1024} KiB" in page
+    for begins in (NGINX, APACHE, LIGHTTPD):
+        assert f"{begins}blog" in page.replace("\\|", "|")
 
 
 # ── bad input ────────────────────────────────────────────────────────────────────────────────────────────────────
