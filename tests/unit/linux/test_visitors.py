@@ -132,8 +132,9 @@ def test_an_ipv4_client_of_a_dual_stack_listener(diag: Diag, stack: ExitStack) -
 
 
 def test_listeners_of_all_kinds_in_one_look_each_has_its_own_visitors(
-    diag: Diag, stack: ExitStack, place: Path
+    diag: Diag, stack: ExitStack, place: Path, files: Callable[[int], None]
 ) -> None:
+    files(2_000)
     every = [unix_listener(stack, str(place / f"u{number}"), 16) for number in range(300)]
     every += [tcp_listener(stack, address) for address in TCP[::2]]
     beside = stack.enter_context(socket.socket())  # another address, the same port
