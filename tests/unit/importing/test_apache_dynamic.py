@@ -102,6 +102,7 @@ def test_a_directory_where_apache_runs_nothing_is_commented_out() -> None:
         ("<Directory /srv>\nOptions +ExecCGI\n</Directory>\n<Directory /srv/f>\nOptions +Indexes\n</Directory>", True),
         ("<Directory /srv>\nOptions ExecCGI\n</Directory>\n<Directory /srv/f>\nOptions Indexes\n</Directory>", False),
         ("<Directory /srv>\nOptions None\n</Directory>", False),
+        ("<Directory /srv>\nOptions +Indexes -Includes\n</Directory>", False),
         ("ScriptAlias /f/ /srv/f/", True),
         ("<Directory /srv/*>\nOptions ExecCGI\n</Directory>", False),
     ],

@@ -44,6 +44,7 @@ def test_a_virtual_hosts_own_alias_comes_before_those_of_others() -> None:
 
     assert requests(text.format("FastCgiServer /srv/f/x\n", ""))[0] == ["/a/x"]
     assert requests(text.format("", "FastCgiServer /srv/f/x"))[0] == ["/a/x", "/b/x"]
+    assert requests(text.format("", "FastCgiServer /srv/f/x\nAlias /c /srv/f"))[0] == ["/a/x", "/b/x", "/c/x"]
 
 
 ACTION = "Alias /php /usr/lib/php-fcgi\nAction php-fcgi /php\nDocumentRoot /srv/www\nFastCgiServer /usr/lib/php-fcgi\n"
@@ -89,6 +90,23 @@ def test_the_document_root_is_that_of_the_virtual_host_with_the_action() -> None
     externals = document(apache(text))["external"]
     assert [table["document-root"] for table in externals.values()] == ["/srv/a", "/srv/b"]
     assert [table["uri"] for table in externals.values()] == [[".php"], [".php"]]
+
+
+def test_a_handler_of_another_virtual_host_is_not_this_actions() -> None:
+    text = (
+        "<VirtualHost a>\nDocumentRoot /srv/a\nAction h /p\nAlias /p /bin/p\nAddHandler h .a\n</VirtualHost>\n"
+        "<VirtualHost b>\nDocumentRoot /srv/b\nAddHandler h .b\n</VirtualHost>\nFastCgiServer /bin/p"
+    )
+
+    assert requests(text) == ([".a"], "/srv/a")
+
+
+def test_of_several_document_roots_none_is_guessed() -> None:
+    hosts = "".join(f"<VirtualHost {name}>\nDocumentRoot /srv/{name}\n</VirtualHost>\n" for name in "ab")
+    text = "Action h /p\nAlias /p /bin/p\nAddHandler h .a\nFastCgiServer /bin/p\n"
+
+    assert requests(hosts + text) == ([".a"], None)
+    assert requests(text + hosts.replace("/srv/b", "/srv/a")) == ([".a"], "/srv/a")
 
 
 def test_another_document_root_and_a_narrower_section_are_told() -> None:

@@ -80,6 +80,10 @@ def test_variables_come_from_define_and_from_the_environment() -> None:
     assert only(found)["command"] == ["/srv/a/x"]
 
 
+def test_what_is_no_longer_defined_has_no_value() -> None:
+    assert "X is not defined here" in lost(apache(f"Define X /srv\nUnDefine X\nDocumentRoot ${{X}}\n{SERVER}"))[0]
+
+
 def test_a_user_that_only_the_environment_knows_is_asked_for() -> None:
     found = apache(f"User ${{APACHE_RUN_USER}}\n{SERVER}")
 

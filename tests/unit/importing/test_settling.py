@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from unit.importing.conftest import apache, document, lost, said
+from unit.importing.conftest import apache, document, lighttpd, lost, said
 
 
 def places(text: str) -> list[tuple[Any, Any, Any]]:
@@ -49,6 +49,25 @@ def test_the_second_of_two_with_one_port_loses_it() -> None:
 
     assert places(text) == [(None, 9, "0.0.0.0"), (None, None, None), (None, 10, "0.0.0.0")]
     assert "port 9: it is x's already; without it there is the socket y.sock" in lost(apache(text))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "second"),
+    [
+        ("0.0.0.0", "127.0.0.1", None),
+        ("127.0.0.1", "0.0.0.0", None),
+        ("127.0.0.1", "127.0.0.2", 9),
+        ("0.0.0.0", "::", 9),
+        ("::1", "::", None),
+    ],
+)
+def test_a_port_on_every_address_is_on_each(one: str, other: str, second: int | None) -> None:
+    hosts = ", ".join(
+        f'"/{name}/" => (( "bin-path" => "/srv/{name}", "host" => "{address}", "port" => 9 ))'
+        for name, address in (("x", one), ("y", other))
+    )
+
+    assert document(lighttpd(f"fastcgi.server = ( {hosts} )"))["app"]["y"].get("port") == second
 
 
 def test_the_port_of_the_metrics_is_left_to_the_application() -> None:
