@@ -154,13 +154,14 @@ def _place(wanted: Claims, place: str) -> Iterator[str]:
     if responder is None:
         yield from block(f"location ^~ {quote(place + '/', variables=False)}", [*body, *_files(wanted, guard)])
         return
-    body += _respond_to_prefix(*responder)
     if place in wanted.bare:  # "location ^~ /blog" would match /blogger as well
-        yield from block(f"location = {quote(place, variables=False)}", body)
-    if guard is None:
-        for extension, other in wanted.guarded_extensions.items():
-            inner = [*_guarded(other), *_respond_to_prefix(*responder)]
-            body += block(f"location ~ {quote(ends_with(extension), variables=False)}", inner)
+        exact = [*body, *_respond_to_prefix(*responder, exactly=place)]
+        yield from block(f"location = {quote(place, variables=False)}", exact)
+    guarded = wanted.guarded_extensions.items() if guard is None else ()
+    for extension, other in guarded:  # before the scripts of a root: nginx takes the first that matches
+        inner = [*_guarded(other), *_respond_to_prefix(*responder)]
+        body += block(f"location ~ {quote(ends_with(extension), variables=False)}", inner)
+    body += _respond_to_prefix(*responder)
     yield from block(f"location ^~ {quote(place + '/', variables=False)}", body)
 
 
@@ -192,11 +193,15 @@ def _extension(wanted: Claims, extension: str, guard: Target | None, *, root: st
         yield from block(f"location ~ {quote(ends_with(written), variables=False)}", body)
 
 
-def _respond_to_prefix(prefix: str, responder: Responder) -> Iterator[str]:
+def _respond_to_prefix(prefix: str, responder: Responder, exactly: str | None = None) -> Iterator[str]:
+    """Yield what leads to *responder*, which has *prefix*; *exactly* is the path where only one leads here."""
     if isinstance(responder, Scripts):
         told = nginx_scripts.parameters(prefix, responder)
         delivery = [*_params(told), *_delivery(responder.options, nginx_scripts.address(responder))]
-        yield from nginx_scripts.location(prefix, responder, delivery)
+        if exactly is None:
+            yield from nginx_scripts.location(prefix, responder, delivery)
+        else:
+            yield from nginx_scripts.exact_location(exactly.removeprefix(prefix), responder, delivery)
         return
     options = responder.options
     split = f"(?s)^({regex(prefix)})(.*)$"  # (?s): a line feed in a path is a character like others

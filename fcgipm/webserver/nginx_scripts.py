@@ -7,7 +7,9 @@ fcgipm allows in a name is nobody's, and 404.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Final
 
 from fcgipm.webserver.nginx_demand import MISSING, NAME, in_location, variable
@@ -63,7 +65,18 @@ def location(prefix: str, scripts: Scripts, delivery: Iterable[str]) -> Iterator
     path += "".join(f"(?<fcgipm_{number}>(?&fcgipm_1))?" for number in range(2, _components(scripts) + 1))
     pattern = quote(rf"(?s)^{regex(prefix)}(?<fcgipm_rest>{path}(?:/.*)?)\z", variables=False)
     yield "return 404;  # what no script can be called"
-    yield from block(f"location ~ {pattern}", [*_body(scripts), *delivery])
+    components = [f"$fcgipm_{number}" for number in range(1, _components(scripts) + 1)]
+    yield from block(f"location ~ {pattern}", [*_body(scripts, components), *delivery])
+
+
+def exact_location(path: str, scripts: Scripts, delivery: Iterable[str]) -> Iterator[str]:
+    """Yield the inside of a location for exactly *path* below the root; nginx allows no location within that."""
+    if not re.fullmatch(f"(?:{_COMPONENT})+".replace(r"\z", r"\Z"), path):
+        yield "return 404;  # what no script can be called"
+        return
+    yield f"set $fcgipm_rest {path};"
+    components = [f"/{component}" for component in path.split("/")[1:]]
+    yield from [*_body(scripts, components[: _components(scripts)]), *delivery]
 
 
 def parameters(prefix: str, scripts: Scripts) -> Mapping[str, str]:
@@ -93,15 +106,13 @@ def _components(scripts: Scripts) -> int:
     return DEEPEST + 1 if scripts.root.recursive else 1
 
 
-def _body(scripts: Scripts) -> Iterator[str]:
+def _body(scripts: Scripts, components: Sequence[str]) -> Iterator[str]:
+    """Yield what finds the script among *components* of the path, each with the slash before it."""
     yield f"set $fcgipm_root {quote(scripts.name)};"
     yield from in_location(None)
     if not scripts.root.recursive:
-        yield 'rewrite "(?s)^" $fcgipm_1 break;  # $uri is the script now'
+        yield f'rewrite "(?s)^" {components[0]} break;  # $uri is the script now'
         return
     yield f"root {quote(scripts.directory)};"
-    tried, path = [], ""
-    for number in range(1, _components(scripts) + 1):
-        path += f"$fcgipm_{number}"
-        tried.append(path)
-    yield f"try_files {' '.join(tried)} {MISSING};  # the first that is a file is the script: $uri now"
+    tried = " ".join(accumulate(components))
+    yield f"try_files {tried} {MISSING};  # the first that is a file is the script: $uri now"

@@ -17,11 +17,10 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from harness.components import need
-from harness.daemon import Daemon
 from harness.leftovers import descendants, end_all
 from harness.waiting import ended, until
 
@@ -45,6 +44,14 @@ class Answer:
     def json(self) -> Any:
         """The body as JSON."""
         return json.loads(self.body)
+
+
+class Prints(Protocol):
+    """What prints a snippet: a daemon."""
+
+    def ctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Do what fcgipmctl does with *arguments*."""
+        ...
 
 
 class Connection(http.client.HTTPConnection):
@@ -104,7 +111,7 @@ class WebServer:
         self.errors = directory / "error.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, daemon: Daemon, *apps: str, include: str = "", more: str = "") -> WebServer:
+    def start(self, daemon: Prints, *apps: str, include: str = "", more: str = "") -> WebServer:
         """Write the configuration with what `fcgipmctl snippet` says of *apps* (all), start, wait until it listens."""
         program = need(self.kind)
         if self.kind == "nginx":
@@ -196,14 +203,14 @@ class WebServer:
 
     # ── configurations ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def _snippet(self, daemon: Daemon, file: str, *arguments: str) -> Path:
+    def _snippet(self, daemon: Prints, file: str, *arguments: str) -> Path:
         printed = daemon.ctl("snippet", *arguments)
         assert printed.returncode == 0, printed
         path = self.directory / file
         path.write_text(printed.stdout)
         return path
 
-    def _nginx(self, program: str, daemon: Daemon, apps: tuple[str, ...], more: str) -> list[str]:
+    def _nginx(self, program: str, daemon: Prints, apps: tuple[str, ...], more: str) -> list[str]:
         http_part = self._snippet(daemon, "http.conf", "nginx", *apps, "--context", "http")
         server_part = self._snippet(daemon, "server.conf", "nginx", *apps, "--context", "server")
         account = _web_account()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from harness.components import need
 from harness.daemon import Daemon
-from integration.web.applications import app, demo
+from harness.waiting import until
+from integration.web.applications import DEMO_SCRIPT, app, demo, script
 from integration.web.servers import WebServer, free_port
 
 Starter = Callable[..., Daemon]
@@ -60,6 +61,25 @@ def test_a_body_reaches_the_application_behind_the_authorizer(
 
     assert site.get("/demo/echo", method="POST", body=b"hello").status == 403
     assert site.page("/demo/echo", method="POST", body=b"hello", headers=ALLOW).body == b"hello"
+
+
+@pytest.mark.parametrize("uri", ["/scripts/", "/scripts/a.fcgi", ".fcgi"])
+def test_scripts_below_a_root_are_guarded(start_daemon: Starter, web: Web, guard: Guard, place: Path, uri: str) -> None:
+    (place / "scripts").mkdir()
+    for name in ("a.fcgi", "b"):
+        script(place / "scripts" / name, DEMO_SCRIPT)
+    daemon = start_daemon(guard(uri) + f'[dynamic]\nroots = [{{ path = "{place}/scripts", listen = true }}]\n')
+    until(lambda: len(daemon.status()["apps"]) == 3, what="the scripts listen")
+    site = web(daemon)
+
+    for _ in ("cold", "warm"):
+        for path in ("/scripts/a.fcgi", "/scripts/a.fcgi/env", "/scripts//a.fcgi/env"):
+            assert site.get(path).status == 403
+        seen = site.page("/scripts/a.fcgi/env?a=1", headers=ALLOW).json()["request"]
+        assert (seen["SCRIPT_NAME"], seen["PATH_INFO"], seen["QUERY_STRING"]) == ("/scripts/a.fcgi", "/env", "a=1")
+    assert "It works" in site.page("/scripts/a.fcgi", headers=ALLOW).text
+    assert site.page("/scripts/a.fcgi/echo", method="POST", body=b"hello", headers=ALLOW).body == b"hello"
+    assert site.get("/scripts/b/ping").status == (403 if uri == "/scripts/" else 200)
 
 
 @pytest.mark.needs("php-cgi")
