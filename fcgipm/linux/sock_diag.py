@@ -13,7 +13,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from fcgipm.linux.netlink import DUMP, DiagError, Netlink, Pieces
 
@@ -59,8 +59,7 @@ class Endpoint:
     """Of a TCP socket, as getsockname gives it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(NamedTuple):
     """How many connections wait to be accepted, and how many may; more *waiting* than *limit*: some are refused."""
 
     waiting: int

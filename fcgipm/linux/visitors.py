@@ -14,7 +14,7 @@ import socket
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from fcgipm.linux.sock_diag import CLOSE_WAIT, ESTABLISHED, HELD, LISTEN, Diag, Endpoint, Queue
 
@@ -45,8 +45,7 @@ _TCP_PORT: Final = 20
 _ANY: Final = bytes(16)
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """The queue of one listener, and who is in it."""
 
     queue: Queue
@@ -98,11 +97,12 @@ def _look_unix(diag: Diag, wanted: Collection[int], seen: Visitors) -> None:
             seen.waiting[inode] = _ask_line(diag, inode) or waiting if waiting.queue.waiting else waiting
             files[file] = inode
     seen.accepted.update((inode, []) for inode in files.values())
+    accepted = {file: seen.accepted[inode] for file, inode in files.items()}
     for piece, offsets in diag.unix_pieces(1 << ESTABLISHED, _SHOW_FILE, least=_UNIX_WITH_FILE):
         for offset in offsets:
             inode, kind, file = _UNIX_FIRST.unpack_from(piece, offset)
-            if kind == _FILE and file in files:
-                seen.accepted[files[file]].append(inode)
+            if kind == _FILE and file in accepted:
+                accepted[file].append(inode)
 
 
 def _unix_listeners(diag: Diag, wanted: Collection[int], show: int) -> Iterator[tuple[int, bytes, Waiting]]:
@@ -116,20 +116,21 @@ def _unix_listeners(diag: Diag, wanted: Collection[int], show: int) -> Iterator[
 
 
 def _unix_waiting(piece: bytes, offset: int) -> tuple[bytes, Waiting]:
-    file, line, abandoned, queue = b"", None, 0, Queue(0, 0)
+    """Return the file and the queue that the message at *offset* tells of; the queue is the last that matters in it."""
+    file, line, queue = b"", None, Queue(0, 0)
     end = offset + _LENGTH.unpack_from(piece, offset)[0]
     offset += _UNIX_ATTRIBUTES
     while offset + 4 <= end:
         length, kind = _ATTRIBUTE.unpack_from(piece, offset)
         if kind == _FILE:
             file = piece[offset + 4 : offset + length]
-        elif kind == _QUEUE:
-            queue = Queue(*_PAIR.unpack_from(piece, offset + 4))
         elif kind == _LINE:
-            line = struct.unpack_from(f"={(length - 4) // 4}I", piece, offset + 4)
-            abandoned = line.count(0)
+            line = struct.unpack_from(f"={length // 4 - 1}I", piece, offset + 4) if length > _ATTRIBUTE.size else ()
+        elif kind == _QUEUE:
+            queue = Queue._make(_PAIR.unpack_from(piece, offset + 4))
+            break
         offset += (length + 3) & ~3 or 4
-    return file, Waiting(queue, line, abandoned)
+    return file, Waiting(queue, line, line.count(0) if line else 0)
 
 
 def _ask_line(diag: Diag, inode: int) -> Waiting | None:
