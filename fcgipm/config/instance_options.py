@@ -239,6 +239,15 @@ class InstanceOptions(ServerOptions):
         minimum=1,
         change=Change.IN_PLACE,
     )
+    idle_stop: Duration | None = instance_option(
+        Kind.DURATION,
+        "after so long without a connection all instances go; needs min-processes = 0",
+        default=None,
+        default_text="none",
+        minimum=1 * SECOND,
+        change=Change.IN_PLACE,
+        lighttpd="idle-timeout of its spawner",
+    )
     overload_response: str = instance_option(
         Kind.ENUM,
         "503: what waiting visitors get when no instance is ready and none may start, or the queue is full",

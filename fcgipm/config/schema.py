@@ -110,15 +110,6 @@ class Application(InstanceOptions):
         inherits=False,
         lighttpd="max-procs",
     )
-    idle_stop: Duration | None = instance_option(
-        Kind.DURATION,
-        "after so long without a connection the last instance goes; needs min-processes = 0",
-        default=None,
-        default_text="none",
-        minimum=1 * SECOND,
-        change=Change.IN_PLACE,
-        lighttpd="idle-timeout of its spawner",
-    )
     autostart: bool = instance_option(
         Kind.BOOLEAN,
         "start with the daemon; false: stopped until `fcgipmctl start`",

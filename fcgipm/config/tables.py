@@ -35,7 +35,6 @@ _NOT_DYNAMIC = {
     "autostart": "a script is started when somebody comes",
     "command": "a script is its own program; roots say where scripts lie",
     "directory": "a script is started in its own directory",
-    "idle-stop": "single-threshold says when the last instance of a script goes",
     "on-failure": "a script that nobody declared does not end the daemon",
     "port": _ONE_SOCKET,
     "processes": "max-class-processes says how many instances a script may have, max-processes how many all together",

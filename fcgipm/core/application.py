@@ -162,7 +162,8 @@ def somebody_waits(books: Books, generation: int, now: Instant) -> None:
 
 def asked(books: Books, now: Instant) -> None:
     """A connector wants an instance that is ready, and waits for it as long as a start may take."""
-    books.demand.asked(Instant(now + books.definition.start_timeout), now)
+    if not books.ready:
+        books.demand.asked(Instant(now + books.definition.start_timeout), now)
 
 
 def program_changed(books: Books, out: list[Command]) -> None:

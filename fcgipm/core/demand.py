@@ -60,6 +60,10 @@ class Demand:
         self.came_at = self.stirred_at = now
         self.look_by(now)
 
+    def moved(self) -> None:
+        """Whoever came is at a listener that is not the public one any more: a late-comer, told of anew."""
+        self.came_at = None
+
     def asked(self, until: Instant, now: Instant) -> None:
         """A connector waits for an instance, at most *until* then."""
         self.asked_until = until if self.asked_until is None else max(until, self.asked_until)

@@ -57,6 +57,7 @@ def completed(books: Books, now: Instant, out: list[Command]) -> None:
     books.change = None
     books.generation = change.generation
     books.slots = change.slots
+    books.demand.moved()
     if change.generation:
         text = f"generation {change.generation} is published: {change.why}"
         out.append(books.message(Severity.INFO, Topic.GENERATION_PUBLISHED, text))

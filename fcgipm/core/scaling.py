@@ -167,7 +167,7 @@ def stop_if_idle(books: Books, now: Instant) -> None:
         idle = wording.seconds(books.definition.idle_stop or 0)
         books.chronicle.enter(now, "remove", "idle-stop", f"idle-stop: no connection for {idle}", ready=books.ready)
     else:
-        books.demand.look_by(now)
+        books.demand.judge_by(now)
 
 
 def try_removal(books: Books, now: Instant) -> None:

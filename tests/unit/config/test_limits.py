@@ -184,7 +184,6 @@ def test_a_written_value_above_a_maximum_is_refused(files: Files, key: str) -> N
         ("processes = 1", "cannot be given here: max-class-processes says how many instances a script may have, max-"),
         ("auto_start = true", "cannot be given here: a script is started when somebody comes"),
         ("on-failure = 'exit'", "cannot be given here: a script that nobody declared does not end the daemon"),
-        ("idle-stop = 1", "cannot be given here: single-threshold says when the last instance of a script goes"),
         ("directory = '/'", "cannot be given here: a script is started in its own directory"),
         ("match = '*'", "unknown key here; it belongs into one of the roots: roots = [{ path = … }]"),
         ("log = 'stderr'", "unknown key here; it belongs into [fcgipm]"),
