@@ -147,8 +147,13 @@ class Books:
 
     @property
     def starting(self) -> int:
-        """How many instances are starting or about to be: help on its way."""
-        return self.starting_now + sum(slot.instance is None for slot in self.slots)
+        """How many instances are starting or about to be: help on its way.
+
+        One that was not ready in time is among them until it is gone: what follows is decided by its end.
+        """
+        there = [self.instances[slot.instance] for slot in self.slots if slot.instance is not None]
+        failed = sum(not one.is_staying for one in there if one.failure)
+        return self.starting_now + len(self.slots) - len(there) + failed
 
     @property
     def held(self) -> int:

@@ -250,11 +250,13 @@ def observed(books: Books, sample: Sample, now: Instant) -> bool:
     """
     demand = books.demand
     before, updates = demand.sample, demand.load.updates if demand.load is not None else 0
+    has_come = demand.came_at is not None
     demand.saw(sample, books.world.terms.settings, now)
     if sample.requests or sample.memory:
         recycling.weigh(books, sample)
     if (
         before is None
+        or has_come
         or (sample.queued, sample.abandoned, sample.limit, sample.busy, sample.oldest_since)
         != (before.queued, before.abandoned, before.limit, before.busy, before.oldest_since)
         or (demand.judge_at is not None and demand.judge_at <= now)
@@ -269,14 +271,26 @@ def observed(books: Books, sample: Sample, now: Instant) -> bool:
 
 
 def attend(books: Books, now: Instant, out: list[Command]) -> None:
-    """Say when the next look is due after one now, or let the application rest."""
+    """Say when the next look is due after one now; the keeper says who comes before it where that matters."""
     demand = books.demand
     if not books.is_observed:
         demand.look_at = demand.judge_at = None
     elif demand.seen_at == now:
-        demand.plan(now, pressed=_is_pressed(books, now))
+        pressed = _is_pressed(books, now)
+        demand.plan(now, pressed=pressed)
         if demand.look_at is None and (books.instances or books.turning.refuser is not None):
             out.append(Watch(app=books.name, why="it is at rest"))
+        elif not pressed and _all_are_busy(books):
+            out.append(Watch(app=books.name, why="all are busy: who comes now has to wait"))
+
+
+def _all_are_busy(books: Books) -> bool:
+    """Return whether the next one who comes will wait, and may get an instance by that."""
+    sample = books.demand.sample
+    return (
+        books.follows_demand and not books.denied and sample is not None
+        and sample.busy >= books.ready * books.concurrency > 0
+    )  # fmt: skip
 
 
 def _is_pressed(books: Books, now: Instant) -> bool:

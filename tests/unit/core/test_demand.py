@@ -311,6 +311,47 @@ def test_under_pressure_it_is_looked_at_ten_times_a_second() -> None:
     assert looks == 10
 
 
+def test_who_comes_where_all_are_busy_is_seen_at_once() -> None:
+    sim = idle(start_delay=50 * MILLISECOND)
+    sim.given(somebody_waits())
+    sim.ready(1)
+    sim.seen["blog"] = Sample(queued=0, limit=100, busy=1)
+    done = sim.after(3 * SECOND)
+    assert any(isinstance(one, cmd.Watch) for one in done), "the next one has to wait"
+    came = sim.now
+    sim.seen["blog"] = waiting(came, busy=1)
+    sim.given(somebody_waits())
+    while not (more := spawns(sim.after(10 * MILLISECOND))):
+        assert sim.now - came <= 200 * MILLISECOND
+    assert more == [(2, 1)]
+
+
+def test_where_one_is_free_nobody_is_watched_for() -> None:
+    sim = idle()
+    sim.given(somebody_waits())
+    sim.ready(1)
+    sim.after(SECOND)
+    sim.seen["blog"] = Sample(queued=0, limit=100, busy=0, connection_time=1)
+    assert not any(isinstance(one, cmd.Watch) for one in sim.after(5 * SECOND))
+
+
+def test_many_who_come_where_all_are_busy_are_ten_looks_a_second() -> None:
+    sim = idle(most=2)
+    sim.given(sim_came := somebody_waits())
+    sim.ready(1)
+    sim.seen["blog"] = Sample(queued=0, limit=100, busy=1)
+    sim.after(SECOND)
+    looks = 0
+    end = sim.now + SECOND
+    while sim.now < end:
+        sim.given(sim_came)
+        sim.now = Instant(sim.now + MILLISECOND)
+        if sim.engine.looks(sim.now):
+            looks += 1
+            sim.looked()
+    assert looks <= 11
+
+
 def test_who_cannot_be_looked_at_is_tried_again_later() -> None:
     sim = idle()
     sim.given(somebody_waits())
