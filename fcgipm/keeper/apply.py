@@ -25,11 +25,10 @@ from fcgipm.linux import memory
 
 if TYPE_CHECKING:
     from fcgipm.config.loaded import Loaded
-    from fcgipm.keeper.dynamic import Dynamic
     from fcgipm.keeper.programs import Programs
     from fcgipm.keeper.progress import Progress
     from fcgipm.keeper.starting import Starting
-    from fcgipm.keeper.trees import Trees
+    from fcgipm.keeper.undeclared import Undeclared
 
 _OF_THE_SOCKET = frozenset({"socket-mode", "socket-owner", "socket-group", "listen-queue-depth"})
 
@@ -68,8 +67,7 @@ class Applier:
         programs: Programs,
         notes: dict[str, str],
         *,
-        dynamic: Dynamic,
-        trees: Trees,
+        dynamic: Undeclared,
         progress: Progress,
         environ: Mapping[str, str],
         foreground: bool,
@@ -80,7 +78,6 @@ class Applier:
         self._programs = programs
         self._notes = notes
         self._dynamic = dynamic
-        self._trees = trees
         self._progress = progress
         self._environ = environ
         self._foreground = foreground
@@ -168,7 +165,7 @@ class Applier:
     def _look_for_scripts(self) -> None:
         """Go through the roots; what that opens is told after the new definitions, to which it belongs."""
         try:
-            self._trees.define()
+            self._dynamic.define()
         except Exception as error:  # noqa: BLE001  the configuration holds all the same
             self._context.say("error", f"{described(error)}; new scripts are not noticed until the next apply")
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from fcgipm.keeper.answers import Answers
     from fcgipm.keeper.book import Book
     from fcgipm.keeper.context import Context
-    from fcgipm.keeper.dynamic import Dynamic as DynamicApplications
     from fcgipm.keeper.ending import Ending
     from fcgipm.keeper.listeners import Listeners
     from fcgipm.keeper.orders import Orders
     from fcgipm.keeper.own_sockets import OwnSockets
     from fcgipm.keeper.starting import Starting
+    from fcgipm.keeper.undeclared import Undeclared
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Briefing:
     book: Book
     starting: Starting
     listeners: Listeners
-    dynamic: DynamicApplications
+    dynamic: Undeclared
     orders: Orders
     own: OwnSockets
     ending: Ending

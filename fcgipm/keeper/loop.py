@@ -19,7 +19,6 @@ from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.conversation import Handover
 from fcgipm.keeper.dispatch import Dispatch
-from fcgipm.keeper.dynamic import Dynamic
 from fcgipm.keeper.emptying import Emptying
 from fcgipm.keeper.ending import Ending
 from fcgipm.keeper.guard import Guard
@@ -41,7 +40,7 @@ from fcgipm.keeper.sockets import SocketError
 from fcgipm.keeper.starting import Starting
 from fcgipm.keeper.strays import Strays
 from fcgipm.keeper.supervise import Supervisor
-from fcgipm.keeper.trees import Trees
+from fcgipm.keeper.undeclared import Undeclared
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import systemd
 from fcgipm.linux.sock_diag import Diag
@@ -120,9 +119,8 @@ class Keeper:
         self._listeners = Listeners(context, self._guard, self._places)
         stack.callback(self._listeners.close_all)
         self._notes: dict[str, str] = {}
-        self._dynamic = Dynamic(context, self._book, self._listeners, self._notes)
-        self._trees = Trees(context, self._dynamic)
-        stack.callback(self._trees.close)
+        self._dynamic = Undeclared(context, self._book, self._listeners, self._notes)
+        stack.callback(self._dynamic.close)
         self._outputs = Outputs(context)
         self._strays = Strays(context, self._is_known)
         self._programs = Programs(context)
@@ -187,7 +185,7 @@ class Keeper:
         self._supervisor.ended_early = self._progress.give_up
         self._applier = Applier(
             context, self._listeners, self._starting, self._programs, self._notes,
-            dynamic=self._dynamic, trees=self._trees, progress=self._progress, environ=self._environ,
+            dynamic=self._dynamic, progress=self._progress, environ=self._environ,
             foreground=self._foreground,
         )  # fmt: skip
         emptying = Emptying(
@@ -204,7 +202,10 @@ class Keeper:
         )  # fmt: skip
         self._programs.define(apps.values())
         self._dynamic.dropped = self._starting.forget_recipes
-        self._trees.define()
+        try:
+            self._dynamic.define()
+        except OSError as error:
+            raise StartError(f"scripts cannot be watched: {error}") from error
 
     def run(self) -> int:
         """Go round until the end; return the exit status."""
@@ -212,7 +213,7 @@ class Keeper:
         dispatch = self._context.dispatch
         holders = (
             self._starting, self._orders, self._supervisor, self._listeners, self._guard, self._outputs, self._strays,
-            self._ending, self._applier, self._trees,
+            self._ending, self._applier, self._dynamic,
         )  # fmt: skip
         for holder in holders:
             dispatch.hold(holder)

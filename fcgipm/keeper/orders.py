@@ -16,13 +16,13 @@ from fcgipm.config.socketnames import LARGEST_GENERATION
 from fcgipm.keeper import retire
 from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
-from fcgipm.keeper.dynamic import Dynamic
 from fcgipm.keeper.listeners import Listeners
 from fcgipm.keeper.outputs import Outputs
 from fcgipm.keeper.progress import Progress
 from fcgipm.keeper.removals import Removals
 from fcgipm.keeper.sockets import SocketError
 from fcgipm.keeper.starting import Starting
+from fcgipm.keeper.undeclared import Undeclared
 from fcgipm.keeper.unseen import Unseen
 
 MAX_INSTANCES: Final = 20_000
@@ -73,7 +73,7 @@ class Orders:
         book: Book,
         *,
         listeners: Listeners,
-        dynamic: Dynamic,
+        dynamic: Undeclared,
         starting: Starting,
         outputs: Outputs,
         progress: Progress,

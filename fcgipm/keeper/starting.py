@@ -13,13 +13,13 @@ from fcgipm.config.schema import MILLISECOND, SECOND, Application
 from fcgipm.keeper import readiness, spawn
 from fcgipm.keeper.book import Book, Instance
 from fcgipm.keeper.context import Context
-from fcgipm.keeper.dynamic import Dynamic
 from fcgipm.keeper.listeners import Listeners
 from fcgipm.keeper.outputs import Outputs
 from fcgipm.keeper.progress import Progress
 from fcgipm.keeper.recipe import Recipe, recipe_of, recipe_of_refuser
 from fcgipm.keeper.sockets import SocketError
 from fcgipm.keeper.spawn import SpawnError
+from fcgipm.keeper.undeclared import Undeclared
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import procfs
 
@@ -42,7 +42,7 @@ class Starting:
         book: Book,
         *,
         listeners: Listeners,
-        dynamic: Dynamic,
+        dynamic: Undeclared,
         outputs: Outputs,
         strays: Strays,
         progress: Progress,

@@ -265,7 +265,7 @@ def test_nothing_but_the_script_is_executed_however_often_it_is_exchanged(keeper
     thread.start()
     outcomes = set()
     try:
-        for number in range(1, 150):
+        for number in range(1, 80):
             puppet.order(wire.Spawn(instance=number, app="r/a", generation=1))
             until(lambda: any(isinstance(one, wire.Spawned | wire.SpawnFailed) for one in puppet.reports()))
             outcomes.add(_outcome(puppet, number))

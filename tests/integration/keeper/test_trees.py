@@ -326,6 +326,22 @@ def _pid(keeper: Rig, puppet: Puppet) -> int:
     return max(keeper.puppet().snapshot.instances, key=lambda fact: fact.instance).pid
 
 
+def test_an_apply_may_bring_dynamic_applications_and_take_them_away(rig: Start, tree: Path) -> None:
+    write(tree / "a")
+    keeper = rig("")
+    puppet = keeper.puppet()
+    for request, text in ((1, dynamic(tree)), (2, ""), (3, dynamic(tree, ""))):
+        keeper.configure(text)
+        puppet.order(wire.Apply(request=request))
+        applied = puppet.expect(wire.Applied)
+        assert (applied.problems, applied.definitions is not None) == ((), True)
+        if request == 1:
+            opened(puppet, "a")
+        assert names(keeper) == (["a"] if request == 1 else [])
+    puppet.order(wire.Open(root="r", path="a"))
+    opened(puppet, "a")
+
+
 def test_a_forgotten_one_does_not_come_back_by_an_apply(rig: Start, tree: Path) -> None:
     write(tree / "a")
     keeper = rig(dynamic(tree, ""))

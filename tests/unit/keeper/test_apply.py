@@ -74,10 +74,8 @@ def test_what_fails_half_way_is_a_warning(
     context: Context, tmp_path: Path, where: str, error: Exception, warning: str
 ) -> None:
     part: Any = Broken(where, error)
-    dynamic: Any = SimpleNamespace(renewed=lambda new: new, applied=lambda: None)
-    applier = Applier(
-        context, part, part, part, {}, dynamic=dynamic, trees=part, progress=part, environ={}, foreground=True
-    )
+    dynamic: Any = SimpleNamespace(renewed=lambda new: new, applied=lambda: None, define=lambda: None)
+    applier = Applier(context, part, part, part, {}, dynamic=dynamic, progress=part, environ={}, foreground=True)
     (tmp_path / "apps.toml").write_text(f"{ONE}socket-mode = '0666'\n")
     ear: Any = context.reporter
     context.dispatch.hold(applier)
