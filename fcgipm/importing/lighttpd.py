@@ -20,7 +20,8 @@ from fcgipm.importing.lighttpd_options import (
     lose_program,
     lose_unreadable,
 )
-from fcgipm.importing.lighttpd_tree import Array, Item, Scope, Unknown, Value, read_tree
+from fcgipm.importing.lighttpd_tree import read_tree
+from fcgipm.importing.lighttpd_values import Array, Item, Scope, Unknown, Value
 from fcgipm.importing.naming import Names
 from fcgipm.importing.settling import settle
 

@@ -11,7 +11,7 @@ from fcgipm.config.addresses import is_address
 from fcgipm.config.quantities import signal_name
 from fcgipm.importing.apache_options import read_number
 from fcgipm.importing.found import Place, Table
-from fcgipm.importing.lighttpd_tree import Array, Unknown, Value
+from fcgipm.importing.lighttpd_values import Array, Unknown, Value
 
 _ON: Final = frozenset({"enable", "true", "1"})
 _OFF: Final = frozenset({"disable", "false", "0"})

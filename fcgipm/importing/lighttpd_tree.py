@@ -4,72 +4,20 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 from fcgipm.importing.files import Files, joined, read_main, reason
 from fcgipm.importing.found import Found, Place, Unreadable
 from fcgipm.importing.lighttpd_tokens import Sort, Token, tokens
+from fcgipm.importing.lighttpd_values import Array, Item, Scope, Unknown, Value, full_name, shown, total
 
 _DEEPEST: Final = 20
 _MOST_FILES: Final = 2000
 _MOST_NESTED: Final = 100
-_LONGEST_TEXT: Final = 1024 * 1024
-_MOST_ITEMS: Final = 100_000
 _LONGEST_CONDITION: Final = 300
 _MOST_DIGITS: Final = 18
 _ELSE: Final = frozenset({"else", "elif", "elsif", "elseif"})
 _COMPARISONS: Final = frozenset({"==", "!=", "=~", "!~", "=^", "=$"})
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A value that cannot be known here, and why."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Item:
-    """One element of an array; equal to itself alone, so that one that was inherited is known again."""
-
-    key: str | None
-    value: Value
-    place: Place
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Array:
-    """What stands in parentheses."""
-
-    items: tuple[Item, ...] = ()
-
-
-Value: TypeAlias = str | int | Array | Unknown
-
-
-@dataclass(slots=True)
-class Scope:
-    """The whole server, or what holds under a condition."""
-
-    condition: str
-    """As it is written; empty for the whole server."""
-    outer: Scope | None
-    values: dict[str, tuple[Value, Place]] = field(default_factory=dict)
-
-    def find(self, key: str) -> Value | None:
-        """Return the value that *key*, as `full_name` has it, has here."""
-        scope: Scope | None = self
-        while scope is not None:
-            if key in scope.values:
-                return scope.values[key][0]
-            scope = scope.outer
-        return None
-
-    def conditions(self) -> list[str]:
-        """Return all conditions under which this holds, the outermost first."""
-        outer = self.outer.conditions() if self.outer is not None else []
-        return [*outer, self.condition] if self.condition else outer
 
 
 def read_tree(main: str, files: Files, environ: Mapping[str, str], found: Found) -> list[Scope]:
@@ -201,7 +149,7 @@ class _File:
         value = self._expression(0)
         before = self._reader.scope.find(key) if operator.text == "+=" else None
         if before is not None:
-            value = _sum(before, value, name.place)
+            value = total(before, value, name.place)
         self._reader.scope.values[key] = (value, name.place)
         after = self._next
         if after.sort not in (Sort.LINE_END, Sort.END) and after.text != "}":
@@ -236,7 +184,7 @@ class _File:
         if name.sort is not Sort.NAME or operator.text not in _COMPARISONS:
             raise Unreadable(dollar.place, 'a condition such as $HTTP["host"] == "example.org" is expected here')
         value = self._expression(0)
-        return f'${name.text}["{_shown(field_name)}"] {operator.text} "{_shown(value)}"'
+        return f'${name.text}["{shown(field_name)}"] {operator.text} "{shown(value)}"'
 
     def _block(self, condition: str, nested: int, *, otherwise: bool = False) -> None:
         while self._next.sort is Sort.LINE_END:
@@ -251,7 +199,7 @@ class _File:
         value = self._value(nested)
         while self._next.sort is Sort.SIGN and self._next.text == "+":
             self._take()
-            value = _sum(value, self._value(nested), place)
+            value = total(value, self._value(nested), place)
         return value
 
     def _value(self, nested: int) -> Value:
@@ -277,7 +225,7 @@ class _File:
             key = None
             if self._is("=>"):
                 self._take()
-                key = _shown(value)
+                key = shown(value)
                 value = self._expression(nested)
             yield Item(key, value, place)
             if not self._is(")"):
@@ -299,44 +247,6 @@ class _File:
         if token.sort is not Sort.END:
             self._next = next(self._tokens)
         return token
-
-
-def full_name(name: str) -> str:
-    """Return *name* as lighttpd keeps it: case does not matter, and one without a dot is a variable's."""
-    small = name.lower()
-    return small if "." in small else f"var.{small}"
-
-
-def _sum(one: Value, other: Value, place: Place) -> Value:
-    """Return *one* + *other*, as lighttpd adds; what is unknown makes all unknown."""
-    match one, other:
-        case Unknown(), _:
-            return one
-        case _, Unknown():
-            return other
-        case int(), int():
-            return one + other
-        case ((str() | int()), (str() | int())):
-            text = f"{one}{other}"
-            if len(text) > _LONGEST_TEXT:
-                raise Unreadable(place, f"a text gets longer than {_LONGEST_TEXT} characters")
-            return text
-        case Array(), Array():
-            if len(one.items) + len(other.items) > _MOST_ITEMS:
-                raise Unreadable(place, f"a list gets more than {_MOST_ITEMS} elements")
-            return Array(one.items + other.items)
-        case _:
-            raise Unreadable(place, "a list and a text cannot be added")
-
-
-def _shown(value: Value) -> str:
-    match value:
-        case str() | int():
-            return str(value)
-        case Unknown():
-            return "?"
-        case Array():
-            return "(…)"
 
 
 def _short(text: str) -> str:

@@ -25,7 +25,7 @@ from fcgipm.cli.importing import Disk
 from fcgipm.importing import apache_tree, lighttpd_tree
 from fcgipm.importing.apache_lines import words
 from fcgipm.importing.found import Found
-from fcgipm.importing.lighttpd_tree import Array, Scope, Value
+from fcgipm.importing.lighttpd_values import Array, Scope, Value
 from fcgipm.linux import procfs, sock_diag
 
 FOUND = {
@@ -313,7 +313,9 @@ def test_a_page_is_the_same_before_and_after(place: Path, start_daemon: Callable
 
 
 @pytest.mark.needs("spawn-fcgi", "php-cgi")
-@pytest.mark.parametrize("options", ["-M 0620 -b 33 -C 2 -d @", "-d @ -U www-data -G www-data"])
+@pytest.mark.parametrize(
+    "options", ["-M 0620 -b 33 -C 2 -d @", pytest.param("-d @ -U www-data -G www-data", marks=pytest.mark.root)]
+)
 def test_an_instance_is_started_as_spawn_fcgi_starts_it(
     place: Path, start_daemon: Callable[..., Daemon], options: str
 ) -> None:
@@ -321,8 +323,6 @@ def test_an_instance_is_started_as_spawn_fcgi_starts_it(
     line = [need("spawn-fcgi"), "-s", str(path), *options.replace("@", str(place)).split()]
     if os.geteuid() == 0:
         line += ["-u", "www-data", "-g", "www-data"]
-    elif "-U" in options:
-        pytest.skip("needs root: who owns the socket")
     line += ["--", need("php-cgi"), "-d", "memory_limit=64M"]
     old = os.umask(0)  # which spawn-fcgi takes from the permissions by default
     try:

@@ -7,7 +7,8 @@ import pytest
 from unit.importing.conftest import Texts
 
 from fcgipm.importing.found import Found, Unreadable
-from fcgipm.importing.lighttpd_tree import Array, Scope, Unknown, Value, read_tree
+from fcgipm.importing.lighttpd_tree import read_tree
+from fcgipm.importing.lighttpd_values import Array, Scope, Unknown, Value
 
 
 def scopes(text: str, found: Found | None = None, files: Mapping[str, str] | None = None) -> list[Scope]:
