@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _from_file(path: str, source: str | None) -> Found:
     disk = Disk()
+    path = os.path.abspath(path)  # a relative ServerRoot, or include, begins at its directory
     if source is None:
         source = "lighttpd" if is_lighttpd(path, read_main(disk, path)) else "apache"
     return (from_lighttpd if source == "lighttpd" else from_apache)(path, disk, os.environ)

@@ -40,6 +40,20 @@ def test_a_lighttpd_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (status, list(tomllib.loads(output)["external"])) == (0, ["y"])
 
 
+def test_a_name_may_be_relative(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "httpd.conf").write_text("Include conf/more.conf\n")
+    (tmp_path / "conf" / "more.conf").write_text("FastCgiServer bin/x\n")
+    monkeypatch.chdir(tmp_path / "conf")
+
+    _status, output, _errors = run(capsys, "httpd.conf")
+
+    assert tomllib.loads(output)["app"]["x"]["command"] == [str(tmp_path / "bin/x")]
+    assert f"# {tmp_path}/conf/more.conf:1: FastCgiServer bin/x\n" in output
+
+
 def test_a_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     status, output, errors = run(capsys, "--", "spawn-fcgi", "-s", "/run/z", "--", "/bin/true", "-s", "x")
 
