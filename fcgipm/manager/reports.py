@@ -59,7 +59,7 @@ class Bunch:
 
 
 class Inbox(threading.Thread):
-    """Reads *sock* until the process ends; *came* is called from the thread when a bunch begins.
+    """Reads *sock* until that is shut down; *came* is called from the thread when a bunch begins.
 
     Those in *believed*, user ids, are listened to; *find* returns which application a target is, None for none.
     """
@@ -89,7 +89,7 @@ class Inbox(threading.Thread):
         return bunch or Bunch()
 
     def run(self) -> None:
-        """Read for ever."""
+        """Read until the end."""
         try:
             self._read()
         except Exception as error:  # noqa: BLE001  # of a thread it would be lost
@@ -100,6 +100,8 @@ class Inbox(threading.Thread):
         view = memoryview(buffer)
         while True:
             size, ancillary, flags, _ = self._sock.recvmsg_into([buffer], _ANCILLARY)
+            if not size and not ancillary:
+                return  # nobody has sent that: the socket was shut down
             found: Report | Lost | str = "untrusted"
             if self._is_believed(ancillary):
                 found = "length" if flags & socket.MSG_TRUNC else _parsed(bytes(view[:size]))
@@ -239,8 +241,8 @@ class Reports:
             return
         if qlen < ENOUGH:
             text = (
-                f"report.sock holds {qlen} reports (net.unix.max_dgram_qlen): a busy web server will lose some; "
-                "etc/sysctl.d/fcgipm.conf raises it, which holds from the next start of fcgipm on"
+                f"report.sock holds {qlen} reports (net.unix.max_dgram_qlen), so a busy web server will lose some; "
+                "raise it as fcgipm's file in sysctl.d does, and start fcgipm again"
             )
             self._driver.say(Severity.WARNING, None, text)
 
