@@ -215,6 +215,7 @@ class Dynamic:
         self._leaving.pop(name, None)
         self._notes.pop(name, None)
         self._context.loaded = without_application(self._context.loaded, name)
+        self._listeners.forget(name)
         self.dropped()
 
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────

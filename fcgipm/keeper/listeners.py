@@ -244,12 +244,17 @@ class Listeners:
         for listener in self.of_app(app):
             self.withdraw(listener)
 
+    def forget(self, app: str) -> None:
+        """Let *app*, which is defined no more, begin with generation 1 again, unless a listener of it is left."""
+        if all(other.app != app for other in self._all):
+            self._highest.pop(app, None)
+
     def close(self, listener: Listener) -> None:
         """Close *listener* for good."""
         self.vigils.end(listener)
         self._all.remove(listener)
-        if self._context.application(listener.app) is None and all(other.app != listener.app for other in self._all):
-            self._highest.pop(listener.app, None)
+        if self._context.application(listener.app) is None:
+            self.forget(listener.app)
         self._making.forget(listener.app, self._all)
         if listener.names is not None:
             listener.names.remove()

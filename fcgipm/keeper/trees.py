@@ -148,7 +148,7 @@ class Trees:
     def _open(self, root: Root, path: str, name: str) -> None:
         if len(self._dynamic) >= MOST_SCRIPTS:
             text = f"there are more than {MOST_SCRIPTS} scripts; others get a socket when they are first asked for"
-            self._say("dynamic", text)
+            self._say("", text)
             return
         try:
             self._dynamic.open(root, path)
@@ -156,9 +156,9 @@ class Trees:
             return  # a script's data, or not finished
         except ScriptError as error:
             if not error.missing:
-                self._say(name, f"it may not be run, so it gets no socket: {error}")
+                self._say(name, f"a script may not be run, so it gets no socket: {error}")
         except (SocketError, LookupError, OSError) as error:
-            self._say(name, f"it gets no socket: {error}")
+            self._say(name, f"a script gets no socket: {error}")
         else:
             self._said.pop(name, None)
 
@@ -222,7 +222,8 @@ class Trees:
         if len(self._said) >= _MOST_SAID:
             self._said.clear()
         self._said[about] = text
-        self._context.say("warning", text, app=about)
+        # Whatever else is in a tree may have any name: it is in the text, where what no line can have is escaped.
+        self._context.say("warning", text, app=about if self._dynamic.knows(about) else None)
 
 
 def _mark(script: Script) -> tuple[int, int]:

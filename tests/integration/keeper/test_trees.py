@@ -64,9 +64,21 @@ def test_all_scripts_have_their_sockets_before_there_is_a_manager(rig: Start, tr
     assert names(keeper) == ["a.fcgi", "sub/b.fcgi", "sub/deep/c.fcgi"]
     assert sorted(fact.app for fact in snapshot.listeners) == ["r/a.fcgi", "r/sub/b.fcgi", "r/sub/deep/c.fcgi"]
     assert {app["name"] for app in snapshot.definitions.applications} == {fact.app for fact in snapshot.listeners}
-    assert "r/bad.fcgi: it may not be run, so it gets no socket" in keeper.log()
+    assert f"a script may not be run, so it gets no socket: {tree}/bad.fcgi: everybody may write it" in keeper.log()
     assert "link.fcgi is a symbolic link" in keeper.log()
     assert "data.fcgi" not in keeper.log()
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"two\nlines", b"\x1b[31m", b"a b", b"x" * 200])
+def test_a_name_that_cannot_be_one_is_said_in_one_line_and_harms_nobody(rig: Start, tree: Path, name: bytes) -> None:
+    write(tree / "a")
+    os.link(tree / "a", bytes(tree) + b"/" + name)
+    keeper = rig(dynamic(tree))
+    keeper.puppet()
+
+    assert names(keeper) == ["a"]
+    (line,) = [line for line in keeper.log().splitlines() if "a script may not be run" in line]
+    assert line.isprintable()
 
 
 def test_a_root_that_is_not_recursive_has_only_what_is_in_itself(rig: Start, tree: Path) -> None:
