@@ -207,6 +207,7 @@ def test_a_client_that_goes_is_forgotten(place: Path) -> None:
         stage.make_ready(stage.given(wire.Spawn)[0].instance)
 
         assert ask(stage, "blog").status == 200
+        assert b'fcgipm_asks_total{result="ready"} 1.0' in stage.ask("GET", "/metrics").body  # nobody else was answered
 
 
 def test_a_restarted_manager_answers_the_next_question(place: Path) -> None:
