@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.daemon import Daemon
+from harness.daemon import FCGIPMCTL, Daemon
 from harness.waiting import until
 from integration.web.applications import DEMO_SCRIPT, demo, script
 from integration.web.servers import WebServer
@@ -113,3 +113,44 @@ def test_of_a_request_that_nginx_had_to_ask_for_the_second_way_is_reported(
     site.page("/scripts/a/ping")
     assert counted(daemon, 1) == {'app="scripts/a",class="2xx"': 1}
     assert metrics(daemon, "request_queue_seconds_count") == {'app="scripts/a"': 1}
+
+
+RECIPES = Path(__file__).parents[3] / "docs" / "webservers.md"
+
+
+def recipe(language: str, word: str, **meant: str) -> str:
+    """Return the block of the page about web servers that has *word* in it, with what is *meant* in place of words."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", RECIPES.read_text(), re.MULTILINE | re.DOTALL)
+    found: str
+    (found,) = (block for block in blocks if word in block)
+    for name, value in meant.items():
+        found = found.replace({"log": "/var/log/nginx/shop.log", "runtime": "/run/fcgipm"}.get(name, name), value)
+    return found
+
+
+def test_a_server_of_nginx_with_a_log_of_its_own_reports_if_it_says_so(
+    start_daemon: Starter, server: Web, place: Path
+) -> None:
+    daemon = start_daemon(demo("demo", *FLEXIBLE), wait="answering")
+    log = place / "shop.log"
+    site = server("nginx", daemon, more=recipe("nginx", "shop.log", log=str(log), runtime=str(daemon.runtime)))
+
+    site.page("/demo/ping")
+    counted(daemon, 1)
+    assert "/demo/ping" in log.read_text()
+
+
+def test_lighttpd_may_write_both_logs(start_daemon: Starter, server: Web, place: Path) -> None:
+    daemon = start_daemon(demo("blog", *FLEXIBLE), wait="answering")
+    log = place / "access.log"
+    log.touch()
+    log.chmod(0o666)  # it is lighttpd's user who writes it
+    report = f"{FCGIPMCTL.removesuffix('ctl')}-report -s {daemon.runtime}/report.sock"
+    both = recipe("lighttpd", "tee -a", **{"/var/log/lighttpd/access.log": str(log), "fcgipm-report": report})
+    snippet = place / "fcgipm.conf"
+    snippet.write_text(daemon.ctl("snippet", "lighttpd").stdout)
+    site = server("lighttpd", daemon, include=f'include "{snippet}"\n{both}')
+
+    site.page("/blog/ping")
+    assert counted(daemon, 1) == {'app="blog",class="2xx"': 1}
+    until(lambda: "GET /blog/ping" in log.read_text(), what="it is in the log, too")

@@ -116,6 +116,20 @@ def test_an_application_around_the_root_leaves_it_alone(start_daemon: Starter, w
     assert site.raw(b"/scripts/plain.txt").status in (403, 404)
 
 
+def test_without_a_socket_it_is_said_that_there_is_none(
+    start_daemon: Starter, web: Web, kind: str, scripts: Path
+) -> None:
+    (scripts / "deep" / "er" / "b.fcgi").chmod(0o777)
+    site = web(start_daemon(dynamic(scripts), wait="answering"))
+
+    statuses = {path: site.get(f"/scripts/{path}").status for path in ("a.fcgi", "deep/er/b.fcgi", "none.fcgi")}
+    assert statuses == {
+        "a.fcgi": {"nginx": 200, "lighttpd": 403, "apache": 503}[kind],
+        "deep/er/b.fcgi": {"nginx": 403, "lighttpd": 403, "apache": 503}[kind],
+        "none.fcgi": 404,
+    }
+
+
 # ── nginx, which asks ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -309,3 +323,14 @@ def test_refused_and_served_on_one_connection(start_daemon: Starter, nginx: Web,
     paths = ("a.fcgi", "deep/er/b.fcgi/ping", "none.fcgi", "deep/er/b.fcgi/ping", "a.fcgi")
     assert [site.get(f"/scripts/{path}").status for path in paths] == [403, 200, 404, 200, 403]
     assert json.loads(site.page("/scripts/deep/er/b.fcgi/env").text)["request"]["REQUEST_METHOD"] == "GET"
+
+
+def test_an_included_page_cannot_ask(start_daemon: Starter, nginx: Web, scripts: Path, www: Path) -> None:
+    (www / "page.html").write_text('<!--# include virtual="/scripts/a.fcgi/ping" -->')
+    daemon = start_daemon(dynamic(scripts), wait="answering")
+    site = nginx(daemon, "location /page.html { ssi on; ssi_types *; }")
+
+    assert "pong" not in site.page("/page.html").text
+    assert listening(daemon) == set()
+    assert site.page("/scripts/a.fcgi/ping").text == "pong\n"
+    assert site.page("/page.html").text == "pong\n"
