@@ -285,10 +285,13 @@ def attend(books: Books, now: Instant, out: list[Command]) -> None:
 
 
 def _all_are_busy(books: Books) -> bool:
-    """Return whether the next one who comes will wait, and may get an instance by that."""
+    """Return whether the next one who comes will wait, and may get an instance by that.
+
+    Who has given up and is still in the queue would be told of again at once: then only looking helps.
+    """
     sample = books.demand.sample
     return (
-        books.follows_demand and not books.denied and sample is not None
+        books.follows_demand and not books.denied and sample is not None and not sample.queued
         and sample.busy >= books.ready * books.concurrency > 0
     )  # fmt: skip
 
