@@ -40,11 +40,12 @@ _PAGE: Final = """\
 def main(arguments: list[str]) -> int:
     """Answer until a signal comes or whoever started us has gone; return the exit status."""
     try:
-        seconds = int(*arguments)
+        (text,) = arguments
+        seconds = int(text)
         listener = socket.socket(fileno=os.dup(0))
         if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise OSError("standard input is not a listening socket")
-    except (TypeError, ValueError):
+    except ValueError:
         print("usage: python -m fcgipm.turnaway SECONDS", file=sys.stderr)  # noqa: T201
         return 2
     except OSError as error:
