@@ -287,8 +287,13 @@ class Books:
         return slot.not_before
 
     def heals_at(self, instance: Instance) -> Instant | None:
-        """Return when *instance* will have lived long enough to end a row of failures; None: no such row."""
-        if self.backoff.failures == 0 or instance.pid is None or not instance.is_staying:
+        """Return when *instance* will have lived long enough to end a row of failures; None: no such row.
+
+        What turns visitors away says nothing of the application's own program.
+        """
+        if self.backoff.failures == 0 or instance.pid is None or instance.id not in self.instances:
+            return None
+        if not instance.is_staying:
             return None
         return Instant(instance.started_at + self.definition.min_server_life)
 

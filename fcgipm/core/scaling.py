@@ -73,7 +73,9 @@ def _rule(books: Books, now: Instant) -> str | None:
     if not books.ready and not books.starting:
         if books.attempt is not None and books.attempt.victim is not None:
             return None  # whether it stays will be known in a moment
-        if demand.came_at is not None or demand.is_asked(now) or (demand.seen_at == now and crowd.waiting):
+        if demand.came_at is not None or demand.is_asked(now):
+            return "somebody-came"
+        if demand.seen_at == now and (crowd.waiting or _are_turned_away(books)):
             return "somebody-came"
         if crowd.waiting and demand.seen_at != now:
             demand.judge_by(now)
@@ -93,6 +95,12 @@ def _rule(books: Books, now: Instant) -> str | None:
         demand.judge_by(due)
         return None
     return classic.why_start(crowd, ready=books.ready)
+
+
+def _are_turned_away(books: Books) -> bool:
+    """Return whether somebody is answered 503 just now: he does not wait, and wants to be served as well."""
+    sample = books.demand.sample
+    return books.turning.refuser is not None and sample is not None and sample.busy > 0
 
 
 def forbidden(books: Books, now: Instant) -> tuple[str, Instant | None]:
@@ -212,6 +220,8 @@ def spared(books: Books, instance: Instance, why: Refusal, out: list[Command]) -
     if attempt is None or attempt.victim != instance.id or why is Refusal.GONE:
         return False
     attempt.victim = None
+    if instance.cut_at is not None or books.slot_of(instance) not in books.slots:
+        return False  # meanwhile it was decided that it goes in any case
     attempt.spared.add(instance.id)
     text = f"stays ({why.value}): it was to go because {instance.why_retiring}"
     instance.spare()
@@ -274,7 +284,9 @@ def attend(books: Books, now: Instant, out: list[Command]) -> None:
     """Say when the next look is due after one now; the keeper says who comes before it where that matters."""
     demand = books.demand
     if not books.is_observed:
-        demand.look_at = demand.judge_at = None
+        demand.look_at = demand.judge_at = demand.seen_at = None
+    elif demand.seen_at is None and demand.due is None:
+        demand.look_by(now)  # from now on it matters who is there, and nobody was watched for
     elif demand.seen_at == now:
         pressed = _is_pressed(books, now)
         demand.plan(now, pressed=pressed)

@@ -7,9 +7,9 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from harness.simulation import QUIET, START, Simulation, blog, retirements, spawns, tcp
+from harness.simulation import QUIET, START, Simulation, blog, publications, retirements, running, spawns, tcp
 
-from fcgipm.config.schema import MILLISECOND, SECOND, Application, Dynamic
+from fcgipm.config.schema import MILLISECOND, SECOND, Application, Change, Dynamic
 from fcgipm.core import commands as cmd
 from fcgipm.core import events as ev
 from fcgipm.core.commands import Topic
@@ -364,6 +364,27 @@ def test_who_cannot_be_looked_at_is_tried_again_later() -> None:
     assert SECOND - 100 * MILLISECOND <= due - sim.now <= SECOND + 100 * MILLISECOND
 
 
+@pytest.mark.parametrize("application", [blog(), tcp()])
+@pytest.mark.parametrize("wish", [ev.StopRequested(app="blog"), ev.ScaleRequested(app="blog", processes=0)])
+def test_who_was_to_go_if_idle_goes_in_any_case_when_an_operator_says_so_meanwhile(
+    application: Application, wish: ev.Event
+) -> None:
+    sim = Simulation(replace(application, processes=None, min_processes=0, max_processes=3, idle_stop=60 * SECOND))
+    sim.given(ev.Tick())
+    sim.given(somebody_waits())
+    sim.ready(1)
+    while not retirements(sim.after(SECOND)):
+        pass
+    for generation in publications(sim.given(wish)):
+        sim.published(generation)
+    sim.refused(1)
+    assert [one.state for one in sim.view().instances] == ["retiring"]
+    assert retirements(sim.after(SECOND)) == [(1, False)], "it is tried again"
+    sim.killed(1)
+    assert sim.view().instances == ()
+    assert sim.engine.deadline() is None
+
+
 # ── operators and generations ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -375,6 +396,21 @@ def test_scale_holds_the_number_and_auto_gives_it_back_to_the_demand() -> None:
     sim.given(ev.ScaleRequested(app="blog", processes=None))
     assert sim.view().wanted == 2
     assert retirements(sim.after(310 * SECOND)) != []
+
+
+def test_one_that_follows_the_demand_from_now_on_is_looked_at_from_now_on() -> None:
+    sim = running(blog(processes=1, **SHORT))
+    sim.after(60 * SECOND)
+    assert sim.engine.deadline() is None
+    changed = {"blog": flexible(1, 3)}
+    sim.given(ev.ConfigurationApplied(applications=changed, changes={"blog": Change.IN_PLACE}))
+    sim.seen["blog"] = waiting(sim.now, busy=1)
+    assert spawns(sim.after(4 * SECOND)) == [(2, 1)]
+    sim.ready(2)
+    sim.given(ev.ScaleRequested(app="blog", processes=2))
+    assert spawns(sim.after(60 * SECOND)) == []
+    sim.given(ev.ScaleRequested(app="blog", processes=None))
+    assert spawns(sim.after(4 * SECOND)) == [(3, 1)]
 
 
 @pytest.mark.parametrize("application", [flexible(0, 3), replace(tcp(**SHORT), processes=None, min_processes=0,

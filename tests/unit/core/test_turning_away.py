@@ -80,6 +80,33 @@ def test_it_goes_when_nobody_has_come_for_long_and_comes_back_with_the_next_one(
     assert turners(sim.given(somebody_waits())) != []
 
 
+def test_how_long_visitors_are_turned_away_says_nothing_of_the_application_in_back_off() -> None:
+    sim = in_back_off()
+    sim.given(somebody_waits())
+    sim.ready(4)
+    sim.looked(blog=Sample(queued=0, limit=100, busy=1))
+    assert sim.after(300 * SECOND) == []
+    assert sim.view().state is AppState.BACKOFF
+
+
+def test_one_without_minimum_is_tried_again_for_those_who_are_turned_away_and_never_seen_waiting() -> None:
+    sim = Simulation(
+        blog(processes=None, min_processes=0, max_processes=3, overload_response="503", restart_delay=SECOND)
+    )
+    done = sim.given(ev.Tick())
+    for number in (1, 2, 3):
+        assert spawns(sim.given(somebody_waits())) == [(number, 1)]
+        sim.spawned(number)
+        done = sim.exited(number)
+        sim.after(SECOND)
+    assert turners(done) != []
+    sim.ready(4)
+    sim.seen["blog"] = Sample(queued=0, limit=100, busy=3)
+    assert spawns(sim.after(596 * SECOND)) == []
+    assert spawns(sim.after(4 * SECOND)) == [(5, 1)]
+    assert sum("back-off" in text for text in sim.texts(Topic.START_DENIED)) == 1, "said once"
+
+
 def test_a_stopped_application_turns_away_and_starts_nothing() -> None:
     sim = refusing()
     sim.ready(1)
