@@ -292,7 +292,10 @@ def test_what_is_no_script_is_not_found_and_nobody_else_is_asked(place: Path, pa
         assert not stage.given(wire.Open)
 
 
-@pytest.mark.parametrize(("name", "why"), [("README", "does not match"), ("a b.fcgi", "other characters")])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("README", "does not match"), ("a b.fcgi", "other characters"), ("\udcff.fcgi", "other characters")],
+)
 def test_a_file_that_can_be_no_application_is_forbidden(place: Path, name: str, why: str) -> None:
     with staged(place, dynamic=scripts(place)) as stage:
         path = script(place, name)
@@ -300,7 +303,8 @@ def test_a_file_that_can_be_no_application_is_forbidden(place: Path, name: str, 
         assert [ask(stage, path + rest).status for rest in ("", "/x", "/y")] == [403, 403, 403]
 
         log = stage.log.read_text()
-        assert len(re.findall(f"cannot run the script fcgi/{name}: .*{why}", log)) == 1
+        told = name.encode("utf-8", "backslashreplace").decode()
+        assert len(re.findall(f"cannot run the script fcgi/{re.escape(told)}: .*{why}", log)) == 1
         assert not stage.given(wire.Open)
 
 

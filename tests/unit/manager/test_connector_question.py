@@ -95,7 +95,9 @@ def test_headers_of_a_visitor_do_no_harm() -> None:
         (b"blog\r\n\r\n", 400),
         (b"GET /v1/ensure\r\n\r\n", 400),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (b"GET /v1/ensure HTTP/0.9\r\nX-Fcgipm-App: blog\r\n\r\n", 400),
         (b"GET /v1/ensure HTTP/1.2\r\nX-Fcgipm-App: blog\r\n\r\n", 400),
+        (b"GET /v1/ensure HTTP/2.0\r\nX-Fcgipm-App: blog\r\n\r\n", 400),
         (b"FETCH /v1/ensure HTTP/1.1\r\nX-Fcgipm-App: blog\r\n\r\n", 400),
         # line ends and characters
         (START + b"X-Fcgipm-App: blog\n\n", 400),
