@@ -271,7 +271,7 @@ class Engine:
             definition, world=self._world_of(definition), number=self._number, memory=None,
             published=event.generation, living=(), now=now,
         )  # fmt: skip
-        out.append(opened.message(Severity.INFO, Topic.APP_OPENED, "known from now on: somebody asked for it"))
+        out.append(opened.message(Severity.INFO, Topic.APP_OPENED, "known from now on: its script may be run"))
         reconcile(opened, now, out)
 
     def _catch_up(self, now: Instant, out: list[Command]) -> None:
