@@ -164,7 +164,7 @@ def _ends() -> Iterator[str]:
     ifs = [line for status in (403, 404, 504) for line in _unless(f"$fcgipm_answer = {status}", status)]
     yield from block(
         "location @fcgipm_failed",
-        ["recursive_error_pages on;", *ifs, "return 502;"],
+        [*ifs, "return 502;"],
         "All else. Here the server's own error_page lines hold again.",
     )
     yield from block(f"location {MISSING}", ["return 404;"])

@@ -334,3 +334,15 @@ def test_an_included_page_cannot_ask(start_daemon: Starter, nginx: Web, scripts:
     assert listening(daemon) == set()
     assert site.page("/scripts/a.fcgi/ping").text == "pong\n"
     assert site.page("/page.html").text == "pong\n"
+
+
+def test_pages_included_in_one_page_come_each_from_its_own_script(
+    start_daemon: Starter, nginx: Web, scripts: Path, www: Path
+) -> None:
+    names = ("a.fcgi", "deep/er/b.fcgi")
+    (www / "page.html").write_text("".join(f'<!--# include virtual="/scripts/{name}/pid" -->' for name in names))
+    daemon = start_daemon(dynamic(scripts, root=", listen = true"), wait="answering")
+    until(lambda: len(listening(daemon)) == 2, what="they listen")
+    site = nginx(daemon, "location /page.html { ssi on; ssi_types *; }")
+
+    assert site.page("/page.html").text == "".join(site.page(f"/scripts/{name}/pid").text for name in names)
