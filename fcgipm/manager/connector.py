@@ -10,6 +10,7 @@ import enum
 import resource
 import socket
 import struct
+import traceback
 from typing import Any, Final
 
 from fcgipm.config.identity import user_name
@@ -65,6 +66,11 @@ class Desk:
         """Forget a connection of *uid*."""
         self._limits.leave(uid)
 
+    def tell(self, error: Exception) -> None:
+        """Say what went wrong, which should not have."""
+        text = "".join(traceback.format_exception(error))
+        self._say(Severity.ERROR, None, f"cannot answer a question on connector.sock: {text}")
+
 
 class _Stage(enum.Enum):
     READING = enum.auto()
@@ -113,11 +119,13 @@ class Connection(asyncio.Protocol):
             if self._stage is _Stage.WAITING:
                 raise BadRequest("a request came before the last one was answered")
             question = self._reader.feed(data)
+            if question is not None:
+                self._ask(question)
         except BadRequest as error:
             self._end(refuse(error.status, str(error)))
-            return
-        if question is not None:
-            self._ask(question)
+        except Exception as error:  # noqa: BLE001  # one question's bug is not the others'; the engine's ends the manager
+            self._desk.tell(error)
+            self._end(refuse(500, "fcgipm has a bug; its log says more"))
 
     def pause_writing(self) -> None:
         """Give up: it asks and asks, and takes no answer."""
