@@ -1,0 +1,72 @@
+"""overload-response = "503" by a whole daemon: who would wait in vain is told to come again, and nobody else."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from harness.daemon import Daemon
+from harness.waiting import until
+
+from fcgipm.fastcgi import Response, ResponseParser, encode_request
+
+Start = Callable[..., Daemon]
+
+REQUEST = encode_request({"REQUEST_METHOD": "GET", "SCRIPT_NAME": "/demo", "PATH_INFO": "/ping"})
+
+
+DEMO = f"""
+[app.demo]
+command = ["{sys.executable}", "-m", "fcgipm.demo"]
+directory = "/"
+overload-response = "503"
+"""
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def visit(stack: ExitStack, daemon: Daemon) -> socket.socket:
+    """Return a visitor who has sent a request."""
+    visitor = stack.enter_context(socket.socket(socket.AF_UNIX))
+    visitor.settimeout(30)
+    visitor.connect(str(daemon.socket("demo")))
+    visitor.sendall(REQUEST)
+    return visitor
+
+
+def answer(visitor: socket.socket) -> Response:
+    parser = ResponseParser()
+    while True:
+        data = visitor.recv(65536)
+        found = parser.feed(data) if data else parser.close()
+        if found is not None:
+            return found
+
+
+def retry_after(response: Response) -> int:
+    (seconds,) = (value for name, value in response.headers if name.lower() == "retry-after")
+    return int(seconds)
+
+
+def refuses(daemon: Daemon) -> bool:
+    sentence = " ".join(daemon.ctl("explain", "demo").stdout.partition("\n\n")[0].split())
+    return "visitors are answered 503" in sentence
+
+
+def test_a_stopped_application_turns_visitors_away_until_it_is_started(start_daemon: Start, stack: ExitStack) -> None:
+    daemon = start_daemon(DEMO)
+    daemon.ctl("stop", "demo")
+
+    refused = answer(visit(stack, daemon))
+    assert (refused.status, retry_after(refused)) == (503, 120)
+    assert daemon.app("demo")["state"] == "stopped"
+    assert daemon.ctl("start", "demo").returncode == 0
+    until(lambda: answer(visit(stack, daemon)).status == 200, what="visitors are served again")
+    until(lambda: not refuses(daemon), what="nobody is turned away any more")
