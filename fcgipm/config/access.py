@@ -8,11 +8,10 @@ import stat
 from collections.abc import Iterator
 
 from fcgipm.config.identity import Identity
+from fcgipm.linux.paths import has_acl
 
 REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs"})
 """File systems on which a Unix socket or a lock does not do what it must."""
-
-_ACL = "system.posix_acl_access"
 
 
 def why_not_executable(path: str, identity: Identity) -> str | None:
@@ -100,14 +99,6 @@ def _may_execute(path: str, status: os.stat_result, identity: Identity) -> bool:
     if status.st_gid == identity.gid or status.st_gid in identity.groups:
         return bool(mode & stat.S_IXGRP)
     return bool(mode & stat.S_IXOTH)
-
-
-def has_acl(path: str) -> bool:
-    """Whether *path* has an access control list, which may let more users in than its mode shows."""
-    try:
-        return bool(os.getxattr(path, _ACL))
-    except OSError:
-        return False
 
 
 def _owned(status: os.stat_result) -> str:

@@ -7,7 +7,7 @@ import posixpath
 import stat
 from collections.abc import Container
 
-from fcgipm.config.access import has_acl, why_not_enterable
+from fcgipm.config.access import why_not_enterable
 from fcgipm.config.drafts import Draft
 from fcgipm.config.identity import (
     Identity,
@@ -21,6 +21,7 @@ from fcgipm.config.identity import (
 )
 from fcgipm.config.problems import Report
 from fcgipm.config.schema import Daemon, Dynamic, Root
+from fcgipm.linux.paths import has_acl
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITABLE = "chmod go-w it, or write another directory"

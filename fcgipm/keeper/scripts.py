@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from fcgipm.config.dynamic import script_path
 from fcgipm.config.identity import is_owners, resolve_user, script_identity, why_not_run_as
+from fcgipm.linux.paths import has_acl
 
 if TYPE_CHECKING:
     from fcgipm.config.identity import Identity
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from fcgipm.config.schema import Root
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_ACL = "system.posix_acl_access"
 
 
 class ScriptError(Exception):
@@ -182,26 +182,19 @@ def _demand(entry: Entry, identity: Identity, owners: Container[int]) -> None:
     if status.st_gid not in {0, identity.gid}:
         allowed = f"allowed: root's group, and {identity.group}, with which it runs"
         raise ScriptError(f"{entry.path}: its group may write it{_shown(status)}; {allowed}")
-    if _has_acl(entry.path):  # the bits of the group say only what all that are listed may at most
+    if has_acl(entry.path, follow=False):  # the bits of the group say only what all that are listed may at most
         raise ScriptError(f"{entry.path}: an access control list lets others write it")
 
 
 def _may_execute(script: Entry, identity: Identity) -> bool:
     mode, status = script.status.st_mode, script.status
-    if identity.uid == 0 or _has_acl(script.path):
+    if identity.uid == 0 or has_acl(script.path, follow=False):
         return bool(mode & 0o111)
     if status.st_uid == identity.uid:
         return bool(mode & stat.S_IXUSR)
     if status.st_gid == identity.gid or status.st_gid in identity.groups:
         return bool(mode & stat.S_IXGRP)
     return bool(mode & stat.S_IXOTH)
-
-
-def _has_acl(path: str) -> bool:
-    try:
-        return bool(os.getxattr(path, _ACL, follow_symlinks=False))
-    except OSError:
-        return False
 
 
 def _shown(status: os.stat_result) -> str:

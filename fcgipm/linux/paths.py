@@ -10,6 +10,7 @@ from typing import Final
 
 _LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_LINKS: Final = 40
+_ACL: Final = "system.posix_acl_access"
 _KINDS: Final = {
     stat.S_IFIFO: "a pipe (fifo)",
     stat.S_IFSOCK: "a socket",
@@ -94,6 +95,17 @@ def _demand(where: str, directory: os.stat_result, entry: os.stat_result, owners
 def may_others_write(status: os.stat_result) -> bool:
     """Return whether more than its owner and root's group may write the file or directory *status*."""
     return bool(status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and status.st_gid != 0))
+
+
+def has_acl(path: str, *, follow: bool = True) -> bool:
+    """Return whether *path* has an access control list, which may let more users in than its mode shows.
+
+    With *follow* a symbolic link stands for where it leads.
+    """
+    try:
+        return bool(os.getxattr(path, _ACL, follow_symlinks=follow))
+    except OSError:
+        return False
 
 
 def open_to_write(path: str, flags: int, mode: int) -> int:
