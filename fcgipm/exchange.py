@@ -70,6 +70,8 @@ async def exchange(
             data = await reader.read(_PIECE)
         return parser.close()
     finally:
+        if not sending.done():
+            writer.transport.abort()  # nobody wants the rest, and a close would wait for it to be taken
         sending.cancel()
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await sending
