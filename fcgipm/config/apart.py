@@ -127,10 +127,10 @@ def _read(
     writable: int, path: str, *, environ: Mapping[str, str], euid: int, foreground: bool, running: Daemon | None
 ) -> NoReturn:
     try:
-        from fcgipm.config.load import load  # noqa: PLC0415  here and nowhere else in the daemon
-
         found: Loaded | tuple[Problem, ...]
         try:
+            from fcgipm.config.load import load  # noqa: PLC0415  here and nowhere else in the daemon
+
             found = load(path, environ=environ, euid=euid, foreground=foreground, running=running)
         except ConfigError as error:
             found = error.problems

@@ -50,6 +50,15 @@ def test_what_comes_back_is_what_load_returns(tmp_path: Path) -> None:
     assert apart.environments["a"]["NAME"] == "value"
 
 
+def test_a_reader_whose_program_was_replaced_beneath_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcgipm.config.load", None)
+
+    with pytest.raises(ConfigError, match=r"ModuleNotFoundError.*config\.load"):
+        load_apart(written(tmp_path, APPS), environ=environ(tmp_path), euid=os.geteuid())
+
+
 def test_all_problems_come_back(tmp_path: Path) -> None:
     path = written(tmp_path, '[app.a]\ncommand = ["/bin/true"]\nprocesses = "x"\n[app.b]\n')
 
