@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from harness.daemon import Daemon
-from integration.web.applications import Records
+from integration.web.applications import CGI, DEMO_SCRIPT, Records, script
 from integration.web.servers import SERVERS, WebServer
 
 
@@ -56,3 +56,15 @@ def web(kind: str, server: Callable[..., WebServer]) -> Callable[..., WebServer]
 def records(place: Path) -> Records:
     """Give what the instances of a recorder write down."""
     return Records(place / "records")
+
+
+@pytest.fixture
+def scripts(place: Path) -> Path:
+    """Give a directory of scripts: two that run, in different depths, and what is none."""
+    directory = place / "scripts"
+    (directory / "deep" / "er").mkdir(parents=True, mode=0o755)
+    script(directory / "a.fcgi", DEMO_SCRIPT)
+    script(directory / "deep" / "er" / "b.fcgi", DEMO_SCRIPT)
+    script(directory / "a.fcgix", CGI)
+    (directory / "plain.txt").write_text("nobody's business")
+    return directory
