@@ -29,7 +29,9 @@ _SHARE: Final = 4
 SLOWEST: Final = 10.0
 """Seconds for a whole request to come, and for the next one to begin after an answer."""
 _DEPTH: Final = 1024
-"""As the keeper has bound it: asyncio calls listen again."""
+"""As the keeper has bound it: asyncio has called listen again."""
+_AT_ONCE: Final = 64
+"""Connections that are taken together; so often asyncio tries where there is no descriptor for any, too."""
 _QUIET: Final = 60.0
 """Seconds between two lines about too many connections."""
 _UCRED: Final = struct.Struct("3i")
@@ -38,7 +40,8 @@ _UCRED: Final = struct.Struct("3i")
 async def serve_connector(listener: socket.socket, driver: Driver, keeper_uid: int) -> None:
     """Answer on *listener*, a Unix socket, from now on."""
     desk = Desk(driver, keeper_uid)
-    await asyncio.get_running_loop().create_unix_server(lambda: Connection(desk), sock=listener, backlog=_DEPTH)
+    await asyncio.get_running_loop().create_unix_server(lambda: Connection(desk), sock=listener, backlog=_AT_ONCE)
+    listener.listen(_DEPTH)
 
 
 class Desk:

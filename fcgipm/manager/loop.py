@@ -27,6 +27,8 @@ from fcgipm.manager.state import State
 
 EX_SOFTWARE: Final = 70
 _UCRED: Final = struct.Struct("3i")
+_QUIET: Final = 60.0
+"""Seconds between two lines about connections that could not be taken."""
 _SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -54,6 +56,7 @@ class Manager:
         self._heard = 0
         self._told = 0
         self._flushing = False
+        self._short_at = -_QUIET
         self._status = 0
 
     def run(self) -> int:
@@ -78,7 +81,9 @@ class Manager:
     def _failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if "socket" in context and isinstance(error, OSError) and error.errno in _SHORTAGE:  # accept is tried again
-            self.say(Severity.WARNING, None, f"no more connections can be taken for now: {error.strerror}")
+            if self._loop.time() - self._short_at >= _QUIET:
+                self._short_at = self._loop.time()
+                self.say(Severity.WARNING, None, f"no more connections can be taken for now: {error.strerror}")
             return
         self._end(error or RuntimeError(context.get("message")))
 

@@ -6,6 +6,7 @@ import array
 import fcntl
 import os
 import re
+import resource
 import socket
 import termios
 from collections.abc import Callable, Iterator
@@ -523,6 +524,23 @@ def test_there_is_a_limit_for_connections_and_it_is_told_once(ready: Stage) -> N
         for asker in askers:
             asker.close()
     until(lambda: ask(ready, "blog").status == 200)
+
+
+@pytest.mark.root
+def test_a_manager_without_descriptors_takes_connections_again_when_there_are_some(ready: Stage) -> None:
+    pid = ready.manager.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    most = psutil.Process(pid).num_fds() + 5
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, before[1]))
+    askers = [Asker(ready.connector) for _ in range(20)]
+    until(lambda: "no more connections can be taken for now" in ready.log.read_text(), what="it says so")
+    for asker in askers:
+        asker.close()
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+    assert ask(ready, "blog").status == 200
+    assert ready.manager.poll() is None
+    assert ready.log.read_text().count("no more connections") == 1
 
 
 def _refusal(asker: Asker) -> Reply | None:

@@ -19,6 +19,7 @@ from harness.daemon import Daemon
 from harness.waiting import until
 
 from fcgipm.connector import AsyncClient, Client, NotFound, Ready, Refused, Unavailable
+from fcgipm.linux.sock_diag import Diag, endpoint_named
 from fcgipm.reporting import Report
 
 DEMO = f"command = {json.dumps([os.path.realpath(sys.executable), '-m', 'fcgipm.demo'])}"
@@ -143,6 +144,16 @@ def test_many_tasks_share_one_client_and_one_start(daemon: Daemon) -> None:
 
     assert asyncio.run(main()) == [200] * 20
     assert len(daemon.instances("demo", None)) == 1
+
+
+def test_a_crowd_may_ask_at_once(daemon: Daemon, client: Client) -> None:
+    client.ensure(app="demo")
+    most = int(Path("/proc/sys/net/core/somaxconn").read_text())
+    with Diag() as diag:
+        queue = diag.queue(endpoint_named(f"{daemon.runtime}/private/connector.1"))
+
+    assert queue is not None
+    assert queue.limit == min(1024, most)  # asyncio has not made it smaller
 
 
 def test_reports_may_be_sent_by_hand(daemon: Daemon, client: Client) -> None:
