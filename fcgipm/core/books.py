@@ -120,7 +120,7 @@ class Books:
     @property
     def is_observed(self) -> bool:
         """Whether a decision can depend on what is seen of it."""
-        if self.mode is Mode.LEAVE:
+        if self.mode is Mode.LEAVE or not self.generation:
             return False
         wears = self.definition.max_requests is not None or self.definition.max_memory is not None
         return self.follows_demand or self.definition.overload_response != "none" or (wears and bool(self.instances))
