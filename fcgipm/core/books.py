@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Final
 
-from fcgipm.config.schema import MILLISECOND, Application, Duration
+from fcgipm.config.schema import MILLISECOND, SECOND, Application, Duration
 from fcgipm.core.backoff import Backoff
 from fcgipm.core.chronicle import Chronicle
 from fcgipm.core.commands import Severity, Tell, Topic
@@ -26,6 +26,8 @@ from fcgipm.core.world import World, terms_of_application
 
 RESTART_FLOOR: Final[Duration] = 100 * MILLISECOND
 """Least time between two starts in a slot: with restart-delay = 0 a crash loop must not become a busy loop."""
+LIMIT_HOLDS: Final[Duration] = 1 * SECOND
+"""For how long who asks is told that a limit is reached, without another look."""
 
 
 class Books:
@@ -213,9 +215,19 @@ class Books:
             return f"{self.name} has failed: {self.reason}"
         if self.backoff.in_force and not self.starting_now:
             return f"{self.name} is in back-off: {self.reason}"
-        if self.denied in ("max-processes", "max-class-processes", "max-processes-of-all"):
+        if self.is_at_limit:
             return f"{self.name} gets no instance: as many as allowed are running"
         return ""
+
+    def refused_at(self, now: Instant) -> str:
+        """Return `refused`, unless that is to be found out anew: a limit was reached, and others may have gone since."""
+        is_old = self.is_at_limit and now - self.denial.at >= LIMIT_HOLDS
+        return "" if is_old and self.mode is Mode.RUN and not self.backoff.in_force else self.refused
+
+    @property
+    def is_at_limit(self) -> bool:
+        """Whether the last start that was wanted was not made because there are as many as may be."""
+        return self.denied in ("max-processes", "max-class-processes", "max-processes-of-all")
 
     @property
     def refused_until(self) -> Instant | None:

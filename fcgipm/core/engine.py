@@ -130,7 +130,7 @@ class Engine:
         until = books.refused_until
         return Prospect(
             ready=ready,
-            refused="" if ready else books.refused,
+            refused="" if ready else books.refused_at(now),
             retry_after=None if until is None else max(until - now, 0),
         )
 

@@ -518,6 +518,26 @@ def test_no_more_than_max_processes_of_all_dynamic_ones() -> None:
     assert prospect.refused
 
 
+def test_who_asks_at_a_limit_is_judged_anew_after_a_second_and_that_is_said_once() -> None:
+    sim = dynamic_world(max_processes=1, process_slack=0)
+    opened(sim, "a")
+    opened(sim, "b")
+    assert asked(sim, "a") == [1]
+    sim.ready(1)
+    for _ in range(30):
+        assert asked(sim, "b") == []
+        prospect = sim.engine.prospect("bin/b", sim.now)
+        assert prospect is not None
+        assert prospect.refused
+        sim.after(SECOND)
+        prospect = sim.engine.prospect("bin/b", sim.now)
+        assert prospect is not None
+        assert not prospect.refused, "it is to be found out"
+    assert len(sim.texts(Topic.START_DENIED)) == 1
+    sim.given(ev.StopRequested(app="bin/a"))
+    assert asked(sim, "b") == [2]
+
+
 def test_room_is_made_by_a_slack_run() -> None:
     sim = dynamic_world(max_processes=3, process_slack=1, single_threshold=50)
     for name in "ab":
