@@ -1,12 +1,14 @@
-"""``python -m fcgipm.turnaway SECONDS``: answers whoever waits on file descriptor 0 with 503 and this Retry-After.
+"""``python -m fcgipm.turnaway SECONDS ABOVE``: answers who waits on file descriptor 0 with 503 and this Retry-After.
 
 An application like any other, standard library only, started while nobody else can serve.  Several threads wait in
 accept, so that a slow visitor does not hold the others; no flag of the listener is touched, which may be others' too.
-A request is read first: who is answered while he still sends may never read the answer.
+A request is read first: who is answered while he still sends may never read the answer.  With ABOVE, nobody is taken
+from the queue unless more than so many wait in it: those are left to others who serve.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -17,8 +19,11 @@ from typing import Final
 
 from fcgipm.fastcgi import FastCGIError, Kind, Record, RecordReader, Role, encode_end, encode_pairs, encode_record
 from fcgipm.fastcgi import encode_response as encode_answer
+from fcgipm.linux.sock_diag import Diag, endpoint_of
 
 _THREADS: Final = 16
+_LOOK_EVERY: Final = 0.02
+"""Seconds between two looks at a queue that is short enough; fcgipm ends us soon when it stays so."""
 _LIMIT: Final = 64 * 1024
 """Bytes of a connection that are read before it is answered in any case."""
 _PATIENCE: Final = 5.0
@@ -40,20 +45,20 @@ _PAGE: Final = """\
 def main(arguments: list[str]) -> int:
     """Answer until a signal comes or whoever started us has gone; return the exit status."""
     try:
-        (text,) = arguments
-        seconds = int(text)
+        seconds, above = map(int, arguments)
         listener = socket.socket(fileno=os.dup(0))
         if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise OSError("standard input is not a listening socket")
     except ValueError:
-        print("usage: python -m fcgipm.turnaway SECONDS", file=sys.stderr)  # noqa: T201
+        print("usage: python -m fcgipm.turnaway SECONDS ABOVE", file=sys.stderr)  # noqa: T201
         return 2
     except OSError as error:
         print(f"fcgipm.turnaway: {error}; fcgipm starts it", file=sys.stderr)  # noqa: T201
         return 2
     answer = response(seconds)
+    gate = Gate(listener, above) if above > 0 else contextlib.nullcontext()
     for _ in range(_THREADS):
-        threading.Thread(target=_accept, args=(listener, answer), daemon=True).start()
+        threading.Thread(target=_accept, args=(listener, gate, answer), daemon=True).start()
     # Nobody reads our output any more: fcgipm has gone, and what it has left may serve.
     poller = select.poll()
     poller.register(1, 0)
@@ -71,10 +76,36 @@ def response(seconds: int) -> bytes:
     return head.encode() + page
 
 
-def _accept(listener: socket.socket, answer: bytes) -> None:
+class Gate:
+    """Lets one thread at a time through, as long as more than *above* connections wait at *listener*."""
+
+    def __init__(self, listener: socket.socket, above: int) -> None:
+        self._endpoint, self._above = endpoint_of(listener), above
+        self._diag = Diag()
+        self._lock = threading.Lock()
+        self._never = threading.Event()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        while not self._is_open():
+            self._never.wait(_LOOK_EVERY)
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def _is_open(self) -> bool:
+        try:
+            queue = self._diag.queue(self._endpoint)
+        except OSError:
+            return False  # who waits cannot be seen just now
+        return queue is not None and queue.waiting > self._above
+
+
+def _accept(listener: socket.socket, gate: contextlib.AbstractContextManager[None], answer: bytes) -> None:
     while True:
         try:
-            connection, _ = listener.accept()
+            with gate:
+                connection, _ = listener.accept()
         except BlockingIOError:  # another instance has set O_NONBLOCK, which is its own affair
             poller = select.poll()
             poller.register(listener, select.POLLIN)

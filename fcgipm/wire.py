@@ -338,6 +338,7 @@ class Spawn:
     app: str
     generation: int
     turns_away: int | None = None
+    above: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

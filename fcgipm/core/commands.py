@@ -64,6 +64,8 @@ class Spawn:
     why: str
     turns_away: int | None = None
     """Not the application's own program but fcgipm's, which answers 503 with this Retry-After, in seconds."""
+    above: int = 0
+    """That program takes nobody from the queue unless more than so many wait in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,5 +119,7 @@ class Turning:
     """What answers 503 on the application's listener; it is not among the instances."""
 
     refuser: Instance | None = None
+    above: int | None = None
+    """It turns visitors away while more than so many wait; None is not known, of one that another manager started."""
     not_before: Instant
     """When the next one may be started."""

@@ -6,6 +6,7 @@ will serve, and removed like any other when that has changed.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from fcgipm.config.schema import SECOND, Duration
@@ -18,51 +19,69 @@ from fcgipm.core.lifecycle import Input, InstanceState
 from fcgipm.core.note import Mode
 
 PAUSE: Final[Duration] = 5 * SECOND
-"""Between two starts of a program that ends by itself or cannot be started."""
+"""After one that has ended by itself or could not be started."""
+_APART: Final[Duration] = 1 * SECOND
+"""Between two starts, where the queue is full again and again."""
 _RETRY_AFTER: Final = (1, 120)
 """Seconds: what visitors are told at least and at most, whatever is known."""
+_SOON: Final = 2
+"""Seconds, where others are being served."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Grounds:
+    """Why visitors are to be turned away, and who."""
+
+    why: str
+    above: int
+    """Only as long as more than so many wait."""
 
 
 def turn_away(books: Books, now: Instant, out: list[Command]) -> None:
     """Start what turns visitors away, or remove it, as things are."""
-    why = _why(books)
+    grounds = _grounds(books)
     refuser = books.turning.refuser
     if refuser is None:
-        if why and books.demand.wants(now):
+        if grounds is not None and books.demand.wants(now):
             if now >= books.turning.not_before:
-                _start(books, why, now, out)
+                _start(books, grounds, now, out)
             else:
                 books.demand.judge_by(books.turning.not_before)
-    elif refuser.is_staying and (not why or refuser.generation != books.generation or _rests(books)):
+    elif refuser.is_staying and (_is_other(books, refuser, grounds) or _rests(books)):
         cut_at = Instant(now + books.definition.stop_timeout)
-        refuser.retire("nobody has to be turned away any more", first_try=now, cut_at=cut_at)
-        books.chronicle.enter(now, "remove", "overload-response", "overload-response: nobody is turned away any more")
+        why = (
+            "nobody has to be turned away any more" if grounds is None else "others are to be turned away than it does"
+        )
+        refuser.retire(why, first_try=now, cut_at=cut_at)
+        books.chronicle.enter(now, "remove", "overload-response", f"overload-response: {why}")
 
 
-def _why(books: Books) -> str:
-    """Return why visitors are to be turned away; an empty text: they are not."""
+def _grounds(books: Books) -> _Grounds | None:
+    """Return why visitors are to be turned away; None: they are not."""
     definition, sample = books.definition, books.demand.sample
     if definition.overload_response == "none" or books.mode is Mode.LEAVE or not books.generation:
-        return ""
+        return None
     if not books.ready and not books.starting_now:
         refused = books.refused
         if refused:
-            return refused
+            return _Grounds(refused, above=0)
     if sample is None:
-        return ""
+        return None
     if sample.is_full or (books.turning.refuser is not None and 2 * sample.queued > sample.limit):
-        return f"its queue is full ({sample.queued} of {sample.limit})"
-    return ""
+        return _Grounds(f"its queue is full ({sample.queued} of {sample.limit})", above=sample.limit // 2)
+    return None
+
+
+def _is_other(books: Books, refuser: Instance, grounds: _Grounds | None) -> bool:
+    """Return whether *refuser* is not what *grounds* want."""
+    return grounds is None or refuser.generation != books.generation or books.turning.above != grounds.above
 
 
 def _rests(books: Books) -> bool:
     return books.demand.look_at is None and books.demand.came_at is None
 
 
-def _start(books: Books, why: str, now: Instant, out: list[Command]) -> None:
-    until = books.refused_until
-    least, most = _RETRY_AFTER
-    seconds = most if until is None and not books.ready else 2 if until is None else -(-(until - now) // SECOND)
+def _start(books: Books, grounds: _Grounds, now: Instant, out: list[Command]) -> None:
     refuser = Instance(
         id=books.number(),
         generation=books.generation,
@@ -70,20 +89,30 @@ def _start(books: Books, why: str, now: Instant, out: list[Command]) -> None:
         why_started="overload",
         overdue_at=Instant(now + books.definition.start_timeout),
     )
-    books.turning.refuser = refuser
-    books.turning.not_before = Instant(now + PAUSE)
+    books.turning.refuser, books.turning.above = refuser, grounds.above
+    books.turning.not_before = Instant(now + _APART)
     out.append(
         Spawn(
             app=books.name,
             generation=books.generation,
             instance=refuser.id,
-            why=why,
-            turns_away=min(max(seconds, least), most),
+            why=grounds.why,
+            turns_away=_retry_after(books, grounds, now),
+            above=grounds.above,
         )
     )
-    text = f"visitors are answered 503: {why}"
+    text = f"visitors are answered 503: {grounds.why}"
     out.append(books.message(Severity.WARNING, Topic.OVERLOADED, text, reason="overload-response"))
     books.chronicle.enter(now, "start", "overload-response", f"overload-response: {text}")
+
+
+def _retry_after(books: Books, grounds: _Grounds, now: Instant) -> int:
+    """Return in how many seconds visitors are to come again."""
+    if grounds.above:
+        return _SOON
+    until = books.refused_until
+    least, most = _RETRY_AFTER
+    return most if until is None else min(max(-(-(until - now) // SECOND), least), most)
 
 
 def take(
@@ -96,7 +125,7 @@ def take(
     refuser = books.turning.refuser
     assert refuser is not None
     if isinstance(event, SpawnFailed | Exited):
-        _ended(books, refuser, event, out)
+        _ended(books, refuser, event, now, out)
     elif isinstance(event, Spawned):
         refuser.take(Input.SPAWNED)
         refuser.pid, refuser.started_at = event.pid, event.at
@@ -112,8 +141,10 @@ def take(
             refuser.refused(event.why, now)
 
 
-def _ended(books: Books, refuser: Instance, event: SpawnFailed | Exited, out: list[Command]) -> None:
+def _ended(books: Books, refuser: Instance, event: SpawnFailed | Exited, now: Instant, out: list[Command]) -> None:
     books.turning.refuser = None
+    if isinstance(event, SpawnFailed) or refuser.state is not InstanceState.RETIRING:
+        books.turning.not_before = Instant(now + PAUSE)
     if isinstance(event, SpawnFailed):
         text = f"cannot turn visitors away: {event.step}: {event.error}; next try in {wording.seconds(PAUSE)}"
         out.append(books.message(Severity.ERROR, Topic.START_FAILED, text, reason="overload-response"))

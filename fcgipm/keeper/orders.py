@@ -30,6 +30,8 @@ MAX_INSTANCES: Final = 20_000
 
 MAX_RETRY_AFTER: Final = 24 * 3600
 """Seconds."""
+MAX_QUEUE: Final = 2**31 - 1
+"""Connections: the kernel's own."""
 
 
 @dataclass(slots=True)
@@ -200,7 +202,7 @@ class Orders:
         app = self._context.application(order.app)
         error = f"there is no application {order.app!r}" if app is None else self._why_not(order, app)
         if app is not None and not error:
-            self._starting.spawn(app, order.generation, order.instance, turns_away=order.turns_away)
+            self._starting.spawn(app, order)
             return
         self._deny(order, error)
         if self._book.get(order.instance) is None:  # else that one is meant by every report of this number
@@ -219,6 +221,8 @@ class Orders:
             return f"nobody is to be turned away from {order.app}: its overload-response is {app.overload_response}"
         if order.turns_away is not None and not 0 <= order.turns_away <= MAX_RETRY_AFTER:
             return f"{order.turns_away} is no Retry-After"
+        if not 0 <= order.above <= MAX_QUEUE:
+            return f"{order.above} is no length of a queue"
         return ""
 
     # ── publish, watch, note ─────────────────────────────────────────────────────────────────────────────────────

@@ -85,16 +85,17 @@ def recipe_of(app: Application, loaded: Loaded, *, nofile: tuple[int, int] | Non
     )
 
 
-def recipe_of_refuser(loaded: Loaded, seconds: int, *, nofile: tuple[int, int] | None = None) -> Recipe:
+def recipe_of_refuser(loaded: Loaded, seconds: int, above: int, *, nofile: tuple[int, int] | None = None) -> Recipe:
     """Return the recipe of the program that answers 503 with ``Retry-After: seconds``, for whatever application.
 
+    It does so while more than *above* wait.
     It runs as the manager does, who has no rights either, and without that one's groups.
     """
     become = replace(loaded.manager, groups=())
     return Recipe(
         program=sys.executable,
         # -I: nothing is imported but what belongs to this Python; half as long to start as the manager's way.
-        arguments=(sys.executable, "-I", "-m", "fcgipm.turnaway", str(seconds)),
+        arguments=(sys.executable, "-I", "-m", "fcgipm.turnaway", str(seconds), str(above)),
         environment={"LANG": "C.UTF-8"},
         become=become,
         owner=become.uid,

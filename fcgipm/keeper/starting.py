@@ -70,48 +70,44 @@ class Starting:
         app = None if instance.turns_away else self._context.application(instance.app)
         return instance.fact(outdated=app is not None and instance.recipe != self._recipe_now(app))
 
-    def spawn(self, app: Application, generation: int, number: int, *, turns_away: int | None = None) -> None:
-        """Begin to start an instance; what becomes of it is reported.
-
-        With *turns_away* it is no instance of *app* but what answers 503 with a Retry-After of so many seconds.
-        """
-        self._book.highest = max(self._book.highest, number)
+    def spawn(self, app: Application, order: wire.Spawn) -> None:
+        """Begin to start an instance of *app*, or what turns its visitors away; what becomes of it is reported."""
+        self._book.highest = max(self._book.highest, order.instance)
         try:
-            listener = self._listeners.of(app, generation)
+            listener = self._listeners.of(app, order.generation)
         except (SocketError, LookupError, OSError) as error:
-            self.failed(app.name, number, "socket", str(error))
+            self.failed(app.name, order.instance, "socket", str(error))
             return
         try:
             self._listeners.take(listener)
-            self._begin(app, generation, number, listener, turns_away)
+            self._begin(app, order, listener)
         except SpawnError as error:
             self._listeners.leave(listener)
-            self.failed(app.name, number, error.step, error.error)
+            self.failed(app.name, order.instance, error.step, error.error)
         except OSError as error:
             self._listeners.leave(listener)
-            self.failed(app.name, number, "preparing it", str(error))
+            self.failed(app.name, order.instance, "preparing it", str(error))
 
-    def _begin(
-        self, app: Application, generation: int, number: int, listener: Listener, turns_away: int | None
-    ) -> None:
-        if turns_away is None:
+    def _begin(self, app: Application, order: wire.Spawn, listener: Listener) -> None:
+        if order.turns_away is None:
             with self._dynamic.checked(app) as script:
-                recipe = self._recipe(app, generation)
+                recipe = self._recipe(app, order.generation)
                 starting = spawn.begin(recipe, listener.sock.fileno(), script)
         else:
-            recipe = recipe_of_refuser(self._context.loaded, turns_away, nofile=self._context.nofile)
+            loaded, nofile = self._context.loaded, self._context.nofile
+            recipe = recipe_of_refuser(loaded, order.turns_away, order.above, nofile=nofile)
             starting = spawn.begin(recipe, listener.sock.fileno())
         instance = Instance(
-            number=number,
+            number=order.instance,
             app=app.name,
-            generation=generation,
+            generation=order.generation,
             listener=listener,
             pid=starting.pid,
             pidfd=starting.pidfd,
             stdout=starting.stdout_fd,
             stderr=starting.stderr_fd,
             recipe=recipe,
-            turns_away=turns_away is not None,
+            turns_away=order.turns_away is not None,
             starting=starting,
             started_at=time.monotonic_ns(),
         )

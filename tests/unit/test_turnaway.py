@@ -64,7 +64,7 @@ def test_the_page_is_a_cgi_answer() -> None:
     assert body.decode().startswith("<!DOCTYPE html>")
 
 
-@pytest.mark.parametrize("arguments", [[], ["soon"], ["1", "2"], ["1"]])
+@pytest.mark.parametrize("arguments", [[], ["1"], ["soon", "0"], ["1", "2", "3"], ["1", "0"]])
 def test_what_is_not_started_by_fcgipm_says_so(arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-I", "-m", "fcgipm.turnaway", *arguments], stdin=subprocess.DEVNULL, capture_output=True,
@@ -72,7 +72,7 @@ def test_what_is_not_started_by_fcgipm_says_so(arguments: list[str]) -> None:
     )  # fmt: skip
 
     assert done.returncode == 2
-    assert ("usage" in done.stderr) == (arguments != ["1"])
+    assert ("usage" in done.stderr) == (arguments != ["1", "0"])
 
 
 def test_a_request_is_answered_over_any_number_of_pieces() -> None:

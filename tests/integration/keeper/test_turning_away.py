@@ -223,10 +223,12 @@ def test_nobody_is_turned_away_where_the_configuration_does_not_say_so(rig: Star
     puppet.order(
         wire.Spawn(instance=1, app="one", generation=1, turns_away=1),
         wire.Spawn(instance=1, app="two", generation=1, turns_away=-1),
+        wire.Spawn(instance=1, app="two", generation=1, turns_away=1, above=-1),
     )
 
     assert "overload-response is none" in puppet.expect(wire.SpawnFailed).error
     assert "no Retry-After" in puppet.expect(wire.SpawnFailed).error
+    assert "no length of a queue" in puppet.expect(wire.SpawnFailed).error
 
 
 def test_it_ends_with_a_keeper_that_was_killed(keeper: Rig, puppet: Puppet) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.simulation import Simulation, blog, retirements, spawns
+from harness.simulation import START, Simulation, blog, retirements, spawns
 
 from fcgipm.config.schema import SECOND
 from fcgipm.core import commands as cmd
 from fcgipm.core import events as ev
 from fcgipm.core.commands import Command, Topic
-from fcgipm.core.events import Instant, Sample
-from fcgipm.core.view import AppState
+from fcgipm.core.events import InstanceId, Instant, Sample
+from fcgipm.core.view import AppState, LiveInstance
 
 
 def refusing(**more: Any) -> Simulation:
@@ -125,9 +125,53 @@ def test_a_full_queue_is_turned_away_until_it_is_half_empty() -> None:
     sim.after(SECOND)
     done = sim.looked(blog=crowd(sim, 101))
     assert turners(done) == [(2, 2)]
+    assert [one.above for one in done if isinstance(one, cmd.Spawn)] == [50]
     sim.ready(2)
     assert retirements(sim.looked(blog=crowd(sim, 51))) == []
     assert retirements(sim.looked(blog=crowd(sim, 50))) == [(2, False)]
+
+
+def test_a_queue_that_is_full_again_is_turned_away_again_a_second_later() -> None:
+    sim = refusing()
+    sim.ready(1)
+    sim.after(SECOND)
+    assert turners(sim.looked(blog=crowd(sim, 101)))
+    sim.ready(2)
+    sim.looked(blog=crowd(sim, 50))
+    sim.killed(2)
+    assert turners(sim.looked(blog=crowd(sim, 101))) == []
+    assert turners(sim.after(SECOND)) == [(3, 2)]
+
+
+def test_where_nobody_will_serve_the_other_half_is_turned_away_as_well() -> None:
+    sim = refusing(restart_delay=0)
+    sim.ready(1)
+    sim.after(SECOND)
+    sim.looked(blog=crowd(sim, 101))
+    sim.ready(2)
+    done = sim.exited(1)
+    for number in (3, 4):
+        sim.after(SECOND)
+        sim.spawned(number)
+        done = sim.exited(number)
+    assert sim.view().state is AppState.BACKOFF
+    assert retirements(done) == [(2, False)]
+    again = sim.killed(2) + sim.after(SECOND)
+    assert [(one.instance, one.above) for one in again if isinstance(one, cmd.Spawn)] == [(5, 0)]
+
+
+def test_what_another_manager_has_started_goes_since_nobody_knows_whom_it_turns_away() -> None:
+    living = [
+        LiveInstance(
+            instance=InstanceId(number), app="blog", generation=1, pid=number, started_at=START, ready_at=START,
+            asked=False, turns_away=number == 2,
+        )
+        for number in (1, 2)
+    ]  # fmt: skip
+    sim = Simulation(blog(overload_response="503"), living=living, published={"blog": 1}, next_instance=3)
+    assert retirements(sim.given(ev.Tick())) == [(2, False)]
+    sim.killed(2)
+    assert [one.above for one in sim.looked(blog=crowd(sim, 101)) if isinstance(one, cmd.Spawn)] == [50]
 
 
 def test_one_that_cannot_be_started_is_tried_again_after_a_while() -> None:

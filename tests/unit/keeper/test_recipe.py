@@ -121,8 +121,8 @@ def test_with_a_wrapper_that_is_executed_in_the_scripts_directory(place: Path) -
 
 def test_what_turns_visitors_away_is_the_same_for_all_applications(place: Path) -> None:
     _, loaded = opened(place)
-    recipe = recipe_of_refuser(loaded, 17, nofile=(1024, 4096))
-    assert recipe.arguments[1:] == ("-I", "-m", "fcgipm.turnaway", "17")
+    recipe = recipe_of_refuser(loaded, 17, 5, nofile=(1024, 4096))
+    assert recipe.arguments[1:] == ("-I", "-m", "fcgipm.turnaway", "17", "5")
     assert (recipe.become.uid, recipe.become.groups) == (loaded.manager.uid, ())
     assert recipe.no_new_privs
     assert recipe.limits == (Limit("nofile", resource.RLIMIT_NOFILE, 1024, 4096),)
