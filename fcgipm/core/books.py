@@ -220,7 +220,7 @@ class Books:
         return ""
 
     def refused_at(self, now: Instant) -> str:
-        """Return `refused`, unless that is to be found out anew: a limit was reached, and others may have gone since."""
+        """Return `refused`; not that a limit was reached a while ago, because others may have gone since."""
         is_old = self.is_at_limit and now - self.denial.at >= LIMIT_HOLDS
         return "" if is_old and self.mode is Mode.RUN and not self.backoff.in_force else self.refused
 
