@@ -101,9 +101,10 @@ def test_an_instance_that_is_too_large_is_replaced_while_it_serves(
 ) -> None:
     daemon = start_daemon(f'[app.demo]\ncommand = {DEMO}\ndirectory = "/"\nmax-memory = "1M"\n')
     (before,) = daemon.instances("demo")
-    served = visit(stack, daemon, "demo")
+    visitors = [visit(stack, daemon, "demo") for _ in range(2)]  # the second waits, so nobody can overlook him
     until(lambda: len(daemon.app("demo")["instances"]) == 2, within=20, what="the replacement comes first")
-    served.close()
+    for visitor in visitors:
+        visitor.close()
     until(lambda: before not in daemon.instances("demo", None), what="the large one goes when it is idle")
     assert metrics(daemon)["spawns_total", "demo", "recycle"] == 1
 
