@@ -247,6 +247,7 @@ class Engine:
         for books in self._books.values():
             if books.name not in event.samples and _look_is_due(books, now):
                 books.demand.unseen(now)
+                moved.append(books)
         for world in self._worlds():
             if world.due is not None and world.due <= now:
                 world.run(now)

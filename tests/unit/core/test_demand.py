@@ -385,6 +385,20 @@ def test_who_was_to_go_if_idle_goes_in_any_case_when_an_operator_says_so_meanwhi
     assert sim.engine.deadline() is None
 
 
+def test_who_asks_is_helped_although_nothing_can_be_seen() -> None:
+    sim = idle(min_server_life=0)
+    assert spawns(sim.given(ev.Asked(app="blog"))) == [(1, 1)]
+    sim.spawned(1)
+    sim.exited(1)
+    blind: list[tuple[int, int]] = []
+    end = sim.now + 10 * SECOND
+    while (due := sim.engine.deadline()) is not None and due <= end:
+        sim.now = max(due, sim.now)
+        looks = sim.engine.looks(sim.now)
+        blind += spawns(sim.given(ev.Observed(samples={}) if looks else ev.Tick()))
+    assert blind == [(2, 1)]
+
+
 # ── operators and generations ────────────────────────────────────────────────────────────────────────────────────
 
 
