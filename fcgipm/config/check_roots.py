@@ -36,6 +36,8 @@ def check_root(draft: Draft, root: Draft, daemon: Daemon, euid: int, report: Rep
         _check_rights(root, parsed, own_identity(euid), report)
     each_its_own = euid == 0 and is_owners(table, parsed)
     identity = None if each_its_own else _identity(draft, root, table, parsed, daemon=daemon, euid=euid, report=report)
+    if identity is None and not each_its_own:
+        return  # who may own the directory is not known then
     owners = {0, euid, *(resolve_user(owner).uid for owner in parsed.owners)}
     groups = {0}
     if identity is not None:

@@ -278,6 +278,15 @@ def test_who_may_not_run_scripts(files: Files, root: str, more: str, problem: st
 
 
 @pytest.mark.root
+def test_whose_the_directory_is_does_not_matter_before_it_is_known_who_runs_the_scripts(
+    files: Files, scripts: Path
+) -> None:
+    os.chown(scripts, 4711, 4711)
+    (found,) = files.problems(roots(f"{{ path = '{scripts}', user = '#4711' }}"))
+    assert "user '#4711' has no account, so its group must be given as well" in found
+
+
+@pytest.mark.root
 def test_a_wrapper_and_the_user_of_the_table(files: Files) -> None:
     wrapper = files.write("wrapper", "#!/bin/sh\n", mode=0o755)
     loaded = files.load(roots('{ path = "/usr/bin" }', more=f'wrapper = "{wrapper}"\nuser = "bin"'))
