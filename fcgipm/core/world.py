@@ -81,12 +81,12 @@ class World:
     @property
     def total(self) -> int:
         """How many instances count against the limits: published ones, or about to be, that are not retired."""
-        return sum(books.held for books in self.members.values())
+        return sum(books.held for books in self._inhabited())
 
     @property
     def lasting(self) -> int:
         """How many are there and will be when all that are to be taken have gone."""
-        return sum(books.lasting for books in self.members.values())
+        return sum(books.lasting for books in self._inhabited())
 
     @property
     def has_room(self) -> bool:
@@ -174,8 +174,13 @@ class World:
         ran = began if self._ran_at is None else max(self._ran_at, began)
         return Instant(began + ((ran - began) // interval + 1) * interval)
 
+    def _inhabited(self) -> Iterator[Books]:
+        """Yield those that have instances, or are about to: a thousand others may be known, and cost nothing here."""
+        return (books for books in self.members.values() if books.slots or books.instances)
+
     def _following(self) -> Iterator[Books]:
-        return (books for books in self.members.values() if books.follows_demand)
+        """Yield those that a run can concern."""
+        return (books for books in self._inhabited() if books.follows_demand)
 
     def _slack_due(self) -> Instant | None:
         """Return when a run is due because too little room is left for somebody who comes."""
