@@ -10,7 +10,6 @@ from fcgipm import wire
 from fcgipm.core import events
 from fcgipm.core.commands import Severity
 from fcgipm.core.events import Event
-from fcgipm.manager import scripts
 from fcgipm.manager.answer import Answer, Ending
 from fcgipm.manager.asking import Asker, Asking
 from fcgipm.manager.opening import Found, Obstacle, Opening
@@ -51,7 +50,7 @@ class Ensuring:
         Return None if *done* was called already, else what `forget` takes.
         """
         asker = Asker(partial(self._answer, done))
-        app = self._known(target)
+        app = self._state.meant(target)
         if app is not None:
             self._asking.ask(app, asker)
         elif "/" in target:
@@ -80,15 +79,6 @@ class Ensuring:
     def failed(self, report: wire.OpenFailed) -> None:
         """Take it that a script may not run, or that there is none."""
         self._opening.failed(report)
-
-    def _known(self, target: str) -> str | None:
-        """Return the application that *target* is, if it is known already."""
-        state = self._state
-        if target in state.applications:
-            return target
-        if target.startswith("/") and state.dynamic is not None:
-            return scripts.known(state.dynamic, state.applications, target)
-        return None
 
     def _found(self, target: str, asker: Asker, found: Found) -> None:
         if asker.done is None:

@@ -21,7 +21,6 @@ from typing import Final
 from fcgipm.config.identity import resolve_user
 from fcgipm.core import events
 from fcgipm.core.commands import Severity
-from fcgipm.manager import scripts
 from fcgipm.manager.driver import Driver
 from fcgipm.manager.state import State
 from fcgipm.manager.tally import Requests
@@ -166,7 +165,7 @@ class Reports:
         self._inbox = Inbox(
             sock,
             believed=_believed(self._state, keeper_uid),
-            find=self._find,
+            find=self._state.meant,
             came=lambda: self._later(self._gather),
             failed=lambda error: self._later(self._fail, error),
         )
@@ -188,15 +187,6 @@ class Reports:
         taken = account.connected_ns, account.requests
         account.connected_ns = account.requests = 0
         return taken
-
-    def _find(self, target: str) -> str | None:
-        """Return the application that *target* is, None where it is not known; called by the thread."""
-        state = self._state
-        if target in state.applications:
-            return target
-        if target.startswith("/") and state.dynamic is not None:
-            return scripts.known(state.dynamic, state.applications, target)
-        return None
 
     def _later(self, call: Callable[..., None], *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended, and the process is about to

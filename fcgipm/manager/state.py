@@ -12,7 +12,7 @@ from fcgipm.config.schema import Application, Daemon, Dynamic, External
 from fcgipm.core.engine import Engine
 from fcgipm.core.events import InstanceId, Instant
 from fcgipm.core.view import AppView
-from fcgipm.manager import translate
+from fcgipm.manager import scripts, translate
 from fcgipm.manager.feed import Change, Feed
 from fcgipm.manager.listeners import Listeners
 from fcgipm.manager.logs import Logs
@@ -113,6 +113,17 @@ class State:
         """Return where visitors reach *app*, as `wire.ListenerFact` has it; None where nothing is public."""
         held = self.listeners.public(app)
         return held.fact.address if held is not None and held.fact.published else None
+
+    def meant(self, target: str) -> str | None:
+        """Return which application *target* is, a name or a script's absolute path; None: none that is known.
+
+        A thread may ask, too: nothing is gone through that changes.
+        """
+        if target in self.applications:
+            return target
+        if target.startswith("/") and self.dynamic is not None:
+            return scripts.known(self.dynamic, self.applications, target)
+        return None
 
     def open(self, report: wire.Opened) -> Application:
         """Take the script that was opened as an application that exists; raise `CodecError` where it is none."""
