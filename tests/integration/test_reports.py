@@ -134,7 +134,7 @@ def test_what_a_connector_has_lost_is_counted(stage: Stage) -> None:
     counted(stage, 10, reason="overflow")
 
 
-def test_a_hundred_thousand_unknown_targets_cost_a_counter_and_no_memory(stage: Stage) -> None:
+def test_twenty_thousand_unknown_targets_cost_a_counter_and_no_memory(stage: Stage) -> None:
     manager = psutil.Process(stage.manager.pid)
     _flood(stage, "warm", 2_000)
     counted(stage, 2_000, reason="unknown")
