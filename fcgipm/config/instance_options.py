@@ -250,7 +250,7 @@ class InstanceOptions(ServerOptions):
     )
     overload_response: str = instance_option(
         Kind.ENUM,
-        "503: what waiting visitors get when no instance is ready and none may start, or the queue is full",
+        "503: what waiting visitors get when none is ready and none may start, or the queue is full (down to half)",
         default="none",
         choices=("none", "503"),
         change=Change.IN_PLACE,
