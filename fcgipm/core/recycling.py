@@ -38,14 +38,7 @@ def recycle(books: Books, now: Instant, out: list[Command]) -> None:
     """Begin or go on to replace an instance that has reached one of its limits."""
     if books.recycling.swap is not None:
         _go_on(books, books.recycling.swap, now)
-    if (
-        books.recycling.swap is not None
-        or books.mode is not Mode.RUN
-        or books.change is not None
-        or books.attempt is not None
-    ):
-        return
-    if now < books.recycling.not_before:
+    if not _may_begin(books) or now < books.recycling.not_before:
         return
     for instance in _settled(books):
         why = _worn(books, instance, now)
@@ -60,7 +53,7 @@ def recycle(books: Books, now: Instant, out: list[Command]) -> None:
 def deadlines(books: Books) -> Iterator[Instant]:
     """Yield when an instance will have reached its age."""
     lifetime = books.definition.max_lifetime
-    if lifetime is None or books.recycling.swap is not None or books.mode is not Mode.RUN or books.change is not None:
+    if lifetime is None or not _may_begin(books):
         return
     for instance in _settled(books):
         yield Instant(max(instance.started_at + jittered(lifetime, instance.id), books.recycling.not_before))
@@ -70,6 +63,13 @@ def jittered(limit: int, number: InstanceId) -> int:
     """Return *limit* lowered by 0 to 10 percent: by chance to look at, and the same for the same instance."""
     golden = number * 0x9E3779B97F4A7C15 % 2**64  # spreads any row of numbers evenly
     return limit - limit * _SPREAD * golden // (100 * 2**64)
+
+
+def _may_begin(books: Books) -> bool:
+    """Return whether nothing else is under way with the instances; what is under way ends with an event."""
+    return (
+        books.mode is Mode.RUN and books.recycling.swap is None and books.change is None and books.attempt is None
+    )  # fmt: skip
 
 
 def _settled(books: Books) -> list[Instance]:
