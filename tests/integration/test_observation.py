@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from harness.daemon import Daemon
@@ -94,6 +96,28 @@ def test_a_fixed_application_is_seen_when_somebody_looks(start_daemon: Callable[
     assert "connection_seconds_total" not in {name for name, *_ in first}, "nobody looks between two scrapes"
     served.close()
     until(lambda: daemon.app("demo")["queue"] == 1, what="the next one is served")
+
+
+def test_who_has_served_comes_to_rest_and_then_nobody_wakes(start_daemon: Callable[..., Daemon]) -> None:
+    daemon = start_daemon(
+        f'[app.demo]\ncommand = {DEMO}\ndirectory = "/"\nmin-processes = 0\nmax-processes = 3\n', wait="answering"
+    )
+    assert daemon.ctl("request", "demo", "/demo/ping").returncode == 0
+    pids = (daemon.pid, daemon.manager)
+
+    def rests() -> bool:
+        before = [switches(pid) for pid in pids]
+        select.select([], [], [], 3)  # what does not happen cannot be waited for
+        return [switches(pid) for pid in pids] == before
+
+    until(rests, within=40, what="neither keeper nor manager wakes")
+    assert daemon.app("demo")["ready"] == 1
+
+
+def switches(pid: int) -> int:
+    """Return how often the threads of a process have waited for something."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/status")
+    return sum(int(line.split()[1]) for task in tasks for line in task.read_text().splitlines() if "_ctxt" in line)
 
 
 def test_an_instance_that_is_too_large_is_replaced_while_it_serves(
