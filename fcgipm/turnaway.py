@@ -49,6 +49,7 @@ def main(arguments: list[str]) -> int:
         listener = socket.socket(fileno=os.dup(0))
         if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise OSError("standard input is not a listening socket")
+        gate = Gate(listener, above) if above > 0 else contextlib.nullcontext()
     except ValueError:
         print("usage: python -m fcgipm.turnaway SECONDS ABOVE", file=sys.stderr)  # noqa: T201
         return 2
@@ -56,7 +57,6 @@ def main(arguments: list[str]) -> int:
         print(f"fcgipm.turnaway: {error}; fcgipm starts it", file=sys.stderr)  # noqa: T201
         return 2
     answer = response(seconds)
-    gate = Gate(listener, above) if above > 0 else contextlib.nullcontext()
     for _ in range(_THREADS):
         threading.Thread(target=_accept, args=(listener, gate, answer), daemon=True).start()
     # Nobody reads our output any more: fcgipm has gone, and what it has left may serve.
