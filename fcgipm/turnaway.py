@@ -19,7 +19,6 @@ from typing import Final
 
 from fcgipm.fastcgi import FastCGIError, Kind, Record, RecordReader, Role, encode_end, encode_pairs, encode_record
 from fcgipm.fastcgi import encode_response as encode_answer
-from fcgipm.linux.sock_diag import Diag, endpoint_of
 
 _THREADS: Final = 16
 _LOOK_EVERY: Final = 0.02
@@ -80,6 +79,8 @@ class Gate:
     """Lets one thread at a time through, as long as more than *above* connections wait at *listener*."""
 
     def __init__(self, listener: socket.socket, above: int) -> None:
+        from fcgipm.linux.sock_diag import Diag, endpoint_of  # noqa: PLC0415  half of the start, and seldom needed
+
         self._endpoint, self._above = endpoint_of(listener), above
         self._diag = Diag()
         self._lock = threading.Lock()
