@@ -115,6 +115,11 @@ class Books:
         return min(self.wanted, self.held + max(self.world.terms.limit - self.world.total, 0))
 
     @property
+    def lacks(self) -> bool:
+        """Whether it has not even a place for each of those."""
+        return self.mode is Mode.RUN and len(self.slots) < self.wanted
+
+    @property
     def follows_demand(self) -> bool:
         """Whether the number of its instances follows the demand now."""
         return self.mode is Mode.RUN and self.scale is None and self.definition.is_flexible
@@ -203,38 +208,6 @@ class Books:
         """Return its connection time as of *now*; nothing before its first start."""
         settings = self.world.terms.settings
         return Load.begun(now, settings) if self.demand.load is None else self.demand.load.at(now, settings)
-
-    @property
-    def refused(self) -> str:
-        """Why nobody who comes now will be served soon; an empty text: he will."""
-        if self.mode is Mode.STOP:
-            return f"{self.name} is stopped by an operator"
-        if self.mode is Mode.LEAVE or not self.generation:
-            return f"{self.name} is being removed"
-        if self.trouble is Trouble.FAILED:
-            return f"{self.name} has failed: {self.reason}"
-        if self.backoff.in_force and not self.starting_now:
-            return f"{self.name} is in back-off: {self.reason}"
-        if self.is_at_limit:
-            return f"{self.name} gets no instance: as many as allowed are running"
-        return ""
-
-    def refused_at(self, now: Instant) -> str:
-        """Return `refused`; not that a limit was reached a while ago, because others may have gone since."""
-        is_old = self.is_at_limit and now - self.denial.at >= LIMIT_HOLDS
-        return "" if is_old and self.mode is Mode.RUN and not self.backoff.in_force else self.refused
-
-    @property
-    def is_at_limit(self) -> bool:
-        """Whether the last start that was wanted was not made because there are as many as may be."""
-        return self.denied in ("max-processes", "max-class-processes", "max-processes-of-all")
-
-    @property
-    def refused_until(self) -> Instant | None:
-        """When that may have changed; None where nobody knows."""
-        if self.mode is Mode.RUN and self.backoff.in_force and self.last_start is not None:
-            return self.backoff.next_start(self.last_start)
-        return None
 
     def has(self, number: InstanceId | None) -> bool:
         """Return whether *number* is an instance of it, or what turns its visitors away."""
@@ -347,87 +320,3 @@ class Books:
             cut=self.cut,
             load=self.noted_load,
         )
-
-    def view(self, now: Instant) -> AppView:
-        """Return the application as a picture."""
-        next_at = min((self.start_at(slot) for _, slot in self.startable()), default=None)
-        if next_at is not None and next_at <= now:
-            next_at = None
-        held_back = self.backoff.in_force and self.last_start is not None
-        return AppView(
-            name=self.name,
-            state=self._state(),
-            generation=self.generation,
-            wanted=self.wanted,
-            least=self.definition.least,
-            most=self.definition.most,
-            ready=self.ready,
-            restarts=self.restarts,
-            reason=self.reason,
-            next_at=next_at,
-            backoff_until=self.backoff.next_start(self.last_start) if held_back and self.last_start else None,
-            abandoned=self.abandoned,
-            cut=self.cut,
-            denied=self.denied,
-            load=None if self.demand.load is None or not self.follows_demand else self._load_factor(now),
-            instances=tuple(instance.view() for instance in self.instances.values()),
-        )
-
-    def _state(self) -> AppState:
-        if self.mode is not Mode.RUN:
-            return AppState.STOPPED
-        if self.is_serving:
-            return AppState.RUNNING
-        if self.trouble is Trouble.FAILED:
-            return AppState.FAILED
-        if self.backoff.in_force:
-            return AppState.BACKOFF
-        return AppState.STARTING if self.wanted or self.starting else AppState.IDLE
-
-    def _load_factor(self, now: Instant) -> Fraction:
-        return load_factor(self.load_at(now), self.ready, self.concurrency, self.world.terms.settings)
-
-    def _adopt(self, alive: LiveInstance, now: Instant) -> None:
-        is_starting = alive.ready_at is None
-        instance = Instance(
-            id=alive.instance,
-            generation=alive.generation,
-            pid=alive.pid,
-            started_at=alive.started_at,
-            ready_at=alive.ready_at,
-            state=InstanceState.STARTING if is_starting else InstanceState.READY,
-            overdue_at=Instant(alive.started_at + self.definition.start_timeout) if is_starting else None,
-        )
-        if alive.turns_away:
-            self.turning.refuser = instance
-        else:
-            self.instances[alive.instance] = instance
-            if alive.ready_at is not None:
-                self.last_ready_at = max(alive.ready_at, self.last_ready_at or alive.ready_at)
-        is_old = self.switches and alive.generation != self.generation
-        if alive.asked or is_old or self.mode is not Mode.RUN:
-            cut_at = Instant(now + self.definition.stop_timeout)
-            instance.retire("its removal was under way", first_try=now, cut_at=cut_at)
-
-    def _in_a_row(self, count: int, now: Instant) -> list[Slot]:
-        delay = self.definition.init_start_delay
-        return [Slot(not_before=Instant(now + index * delay)) for index in range(count)]
-
-    def _slots_of_the_living(self, now: Instant) -> list[Slot]:
-        """Return slots for the living, and for those still to be started.
-
-        A slot is empty because it was never filled, or because of a death that no manager saw: no start comes
-        before both delays have passed.
-        """
-        if self.mode is not Mode.RUN:
-            return []
-        slots = [
-            Slot(not_before=now, instance=instance.id) for instance in self.instances.values() if instance.is_staying
-        ]
-        missing = self._in_a_row(self.wanted, now)[len(slots) :]
-        if self.last_start is None:
-            return slots + missing
-        for index, slot in enumerate(missing):
-            delay = max(self.restart_pause, (index + 1) * self.definition.init_start_delay)
-            slot.not_before = max(now, Instant(self.last_start + delay))
-        return slots + missing

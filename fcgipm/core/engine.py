@@ -103,6 +103,8 @@ class Engine:
                 del self._books[books.name]
                 del books.world.members[books.name]
         for world in {id(books.world): books.world for books in concerned}.values():
+            for books in world.short():
+                reconcile(books, now, out)
             world.plan()
         if self._ending is not None and not self._books:
             out.append(replace(self._ending, finished=True))

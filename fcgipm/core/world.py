@@ -93,6 +93,14 @@ class World:
         """Whether the limit for all allows one more."""
         return self.total < self.terms.limit
 
+    def short(self) -> list[Books]:
+        """Return who is to have more, by an operator, than there was room for until now."""
+        if not self.has_room:
+            return []
+        return sorted(
+            (one for one in self.members.values() if one.scale is not None and one.lacks), key=lambda one: one.name
+        )
+
     def begin(self, at: Instant) -> None:
         """Take note of a start, which the first of all makes the beginning of the clock."""
         self._began_at = at if self._began_at is None else min(at, self._began_at)
