@@ -213,7 +213,7 @@ class SomebodyWaits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unseen:
-    """The answer to a `Watch` that asks for it: connections that the kernel does not show to who asks it here.
+    """The answer to `Count`: connections that the kernel does not show to who asks it here.
 
     Their clients are in another network name space; *connections* are the inodes of the sockets that instances hold.
     """
@@ -351,10 +351,16 @@ class Open:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """As `core.commands.Watch`; or only to tell by `Unseen`, at once or not at all, whom instances serve unseen."""
+    """As `core.commands.Watch`."""
 
     app: str
-    unseen: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """Tell by `Unseen` whom the instances of *app* serve unseen: at once, or, where it is too early, not at all."""
+
+    app: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -408,7 +414,7 @@ class Heard:
     count: int
 
 
-Order: TypeAlias = Spawn | Open | Watch | Retire | Publish | Apply | Note | ReopenLogs | Shutdown | Heard
+Order: TypeAlias = Spawn | Open | Watch | Count | Retire | Publish | Apply | Note | ReopenLogs | Shutdown | Heard
 
 MAX_UNSEEN: Final = 1_000
 """Connections in one `Unseen`."""

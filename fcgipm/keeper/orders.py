@@ -100,6 +100,7 @@ class Orders:
             wire.Publish: Bucket(burst=500, rate=100),
             wire.Open: Bucket(burst=500, rate=100),
             wire.Watch: Bucket(burst=5000, rate=500),
+            wire.Count: Bucket(burst=5000, rate=1000),
             wire.Note: Bucket(burst=20_000, rate=5_000),
             wire.ReopenLogs: Bucket(burst=20, rate=2),
         }
@@ -173,6 +174,8 @@ class Orders:
                 self._dynamic.obey(order)
             case wire.Watch():
                 self._watch(order)
+            case wire.Count():
+                self._count(order)
             case wire.Retire():
                 self._removals.retire(order)
             case wire.Publish():
@@ -225,7 +228,7 @@ class Orders:
             return f"{order.above} is no length of a queue"
         return ""
 
-    # ── publish, watch, note ─────────────────────────────────────────────────────────────────────────────────────
+    # ── publish, watch, count, note ──────────────────────────────────────────────────────────────────────────────────
 
     def _publish(self, order: wire.Publish) -> None:
         app = self._context.application(order.app)
@@ -254,12 +257,16 @@ class Orders:
         listener = self._listeners.published(order.app)
         if listener is None:
             self._deny(order, f"{order.app!r} has no public listener")
-        elif order.unseen:
-            connections = self._unseen.find(self._book.of_app(order.app), self._book.is_leader, self._context.diag)
-            if connections is not None:
-                self._context.reporter.report(wire.Unseen(app=order.app, connections=connections))
         else:
             self._listeners.watch(listener)
+
+    def _count(self, order: wire.Count) -> None:
+        if self._listeners.published(order.app) is None:
+            self._deny(order, f"{order.app!r} has no public listener")
+            return
+        connections = self._unseen.find(self._book.of_app(order.app), self._book.is_leader, self._context.diag)
+        if connections is not None:
+            self._context.reporter.report(wire.Unseen(app=order.app, connections=connections))
 
     def _note(self, order: wire.Note) -> None:
         if len(order.text.encode(errors="replace")) > wire.MAX_NOTE:

@@ -38,7 +38,7 @@ class Observer:
         self.reported: Reported | None = None
         self._state = state
         self._say = say
-        self.strangers = Strangers(lambda app: send(wire.Watch(app=app, unseen=True)))
+        self.strangers = Strangers(lambda app: send(wire.Count(app=app)))
         self._sampler = Sampler(state.tally.note_abandoned, self.strangers)
         self._scales = Scales(state)
         self._kept: dict[str, tuple[int, int]] = {}

@@ -38,7 +38,7 @@ def pair() -> Iterator[Pair]:
 
 def test_the_list_of_orders_is_closed() -> None:
     """What a captured manager can do to the keeper: nothing but this."""
-    orders = {"Spawn", "Retire", "Publish", "Open", "Watch", "Apply", "Note", "Shutdown", "ReopenLogs"}
+    orders = {"Spawn", "Retire", "Publish", "Open", "Watch", "Count", "Apply", "Note", "Shutdown", "ReopenLogs"}
     assert set(wire._ORDERS) == orders | {"Heard"}  # the list is what is tested
 
 

@@ -30,8 +30,8 @@ def puppet(rig: Callable[..., Rig]) -> Puppet:
 
 def unseen(puppet: Puppet) -> tuple[int, ...] | None:
     """Return what the keeper says, None where it is too early for another look."""
-    puppet.order(wire.Watch(app="one", unseen=True), wire.Watch(app="nobody"))
-    puppet.expect(wire.Denied, order="Watch")
+    puppet.order(wire.Count(app="one"), wire.Count(app="nobody"))
+    puppet.expect(wire.Denied, order="Count")
     if not any(isinstance(report, wire.Unseen) for report in puppet.reports()):
         return None
     return puppet.expect(wire.Unseen, app="one").connections
