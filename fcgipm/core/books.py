@@ -7,27 +7,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 from typing import Final
 
-from fcgipm.config.schema import MILLISECOND, SECOND, Application, Duration
+from fcgipm.config.schema import MILLISECOND, Application, Duration
+from fcgipm.core import restoring
 from fcgipm.core.backoff import Backoff
 from fcgipm.core.chronicle import Chronicle
 from fcgipm.core.commands import Severity, Tell, Topic
-from fcgipm.core.demand import Demand, Denial
+from fcgipm.core.demand import Demand, Denial, Obstacle
 from fcgipm.core.events import InstanceId, Instant
 from fcgipm.core.instance import Instance
 from fcgipm.core.lifecycle import InstanceState
 from fcgipm.core.note import Memory, Mode, Trouble
-from fcgipm.core.policy.classic import Load, load_factor
-from fcgipm.core.rollout import Attempt, Errand, LateComer, Phase, Recycling, Roll, Slot, Switch, Turning
-from fcgipm.core.view import AppState, AppView, LiveInstance
+from fcgipm.core.policy.classic import Load
+from fcgipm.core.rollout import Attempt, Errand, LateComer, Phase, Recycling, Roll, Slot, Switch, Turning, in_a_row
+from fcgipm.core.view import LiveInstance
 from fcgipm.core.world import World, terms_of_application
 
 RESTART_FLOOR: Final[Duration] = 100 * MILLISECOND
 """Least time between two starts in a slot: with restart-delay = 0 a crash loop must not become a busy loop."""
-LIMIT_HOLDS: Final[Duration] = 1 * SECOND
-"""For how long who asks is told that a limit is reached, without another look."""
 
 
 class Books:
@@ -76,20 +74,19 @@ class Books:
         self.attempt: Attempt | None = None
         self.recycling = Recycling(not_before=now)
         self.turning = Turning(not_before=now)
-        self.denial = Denial("", now)
+        self.denial = Denial(None, now)
         self.hold_until = Instant(0)
         """When restart-delay has passed since the start of one that ended unasked and was not replaced."""
         self.last_ready_at: Instant | None = None
         self.noted_load = memory.load
         """The connection time as the note has it: not every look is worth one."""
-        self.noted = self.memory()
         for alive in living:
-            self._adopt(alive, now)
-        found = sum(one.is_staying for one in self.instances.values())
-        self.level = max(definition.least, min(found, definition.most))
+            restoring.adopt(self, alive, now)
+        self.level = restoring.level_of(self, memory)
         """How many instances the demand has led to."""
+        self.noted = self.memory()
         self.slots: list[Slot] = []
-        self.slots = self._slots_of_the_living(now)
+        self.slots = restoring.slots_of_the_living(self, now)
         if self.is_observed:
             self.demand.look_by(now)
         self.due = min(self.deadlines(), default=None)
@@ -133,9 +130,9 @@ class Books:
         return self.follows_demand or self.definition.overload_response != "none" or (wears and bool(self.instances))
 
     @property
-    def denied(self) -> str:
-        """Why the start that the demand wants is not made: a word; empty where none is wanted or it is made."""
-        return self.denial.reason
+    def denied(self) -> Obstacle | None:
+        """Why the start that the demand wants is not made; None where none is wanted or it is made."""
+        return self.denial.obstacle
 
     @property
     def concurrency(self) -> int:
@@ -252,7 +249,7 @@ class Books:
 
     def empty_slots(self, now: Instant) -> list[Slot]:
         """Return slots that are filled one after the other, init-start-delay apart."""
-        return self._in_a_row(self.attainable, now)
+        return in_a_row(self.attainable, self.definition.init_start_delay, now)
 
     def startable(self) -> Iterator[tuple[int, Slot]]:
         """Yield (generation, slot) of each empty slot that is to be filled, now or later."""
@@ -319,4 +316,5 @@ class Books:
             abandoned=self.abandoned,
             cut=self.cut,
             load=self.noted_load,
+            level=self.level if self.definition.is_flexible else None,
         )

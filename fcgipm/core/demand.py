@@ -6,6 +6,7 @@ whoever comes then is told of by `fcgipm.core.events.SomebodyWaits`.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,44 @@ BUSY: Final[Duration] = 1 * SECOND
 REST_AFTER: Final[Duration] = 10 * SECOND
 
 
+class Obstacle(enum.Enum):
+    """What keeps an instance that the demand wants from being started: the words of the counter."""
+
+    BACKOFF = "backoff"
+    MAX_PROCESSES = "max-processes"
+    MAX_CLASS_PROCESSES = "max-class-processes"
+    MAX_PROCESSES_OF_ALL = "max-processes-of-all"
+    RESTART_DELAY = "restart-delay"
+    INIT_START_DELAY = "init-start-delay"
+    GENERATION = "generation"
+
+    @property
+    def text(self) -> str:
+        """What is said of it."""
+        return _TEXTS[self]
+
+    @property
+    def passes(self) -> bool:
+        """Whether it passes by itself, and soon: who asks may wait for that."""
+        return self in (Obstacle.RESTART_DELAY, Obstacle.INIT_START_DELAY, Obstacle.GENERATION)
+
+    @property
+    def is_limit(self) -> bool:
+        """Whether there are as many instances as may be."""
+        return self in (Obstacle.MAX_PROCESSES, Obstacle.MAX_CLASS_PROCESSES, Obstacle.MAX_PROCESSES_OF_ALL)
+
+
+_TEXTS: Final = {
+    Obstacle.BACKOFF: "it is in back-off",
+    Obstacle.MAX_PROCESSES: "max-processes is reached",
+    Obstacle.MAX_CLASS_PROCESSES: "max-class-processes is reached",
+    Obstacle.MAX_PROCESSES_OF_ALL: "max-processes of all dynamic applications is reached",
+    Obstacle.RESTART_DELAY: "restart-delay has not passed",
+    Obstacle.INIT_START_DELAY: "init-start-delay has not passed",
+    Obstacle.GENERATION: "a generation is being published",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Denial:
     """Why a start that the demand wants is not made, and when that was found last.
@@ -27,8 +66,8 @@ class Denial:
     It is kept for a while after nobody has wanted one: who asks again for the same is no news.
     """
 
-    reason: str
-    """A word for the counter; empty: it is made, or none is wanted."""
+    obstacle: Obstacle | None
+    """None: it is made, or none is wanted."""
     at: Instant
 
 
@@ -104,8 +143,9 @@ class Demand:
         self.look_at = self.judge_at = on_grid(Instant(now + BUSY))
 
     def wants(self, now: Instant) -> bool:
-        """Return whether somebody waits for an instance."""
-        return self.came_at is not None or self.crowd.waiting > 0 or self.is_asked(now)
+        """Return whether somebody waits for an instance, or cannot even wait because the queue is full."""
+        crowd = self.crowd
+        return self.came_at is not None or crowd.waiting > 0 or crowd.full or self.is_asked(now)
 
     def is_asked(self, now: Instant) -> bool:
         """Return whether a connector waits for an instance."""

@@ -19,7 +19,9 @@ from fcgipm.core.demand import PRESSED, on_grid
 from fcgipm.core.events import Event, InstanceId, Instant
 from fcgipm.core.explaining import explanation
 from fcgipm.core.note import Memory, Mode, read
+from fcgipm.core.picture import picture
 from fcgipm.core.reconcile import reconcile
+from fcgipm.core.refusing import refused_at, refused_until
 from fcgipm.core.view import AppView, Explanation, LiveInstance, Prospect
 from fcgipm.core.world import World, terms_of_dynamic
 
@@ -129,10 +131,10 @@ class Engine:
         if books is None:
             return None
         ready = books.ready
-        until = books.refused_until
+        until = refused_until(books)
         return Prospect(
             ready=ready,
-            refused="" if ready else books.refused_at(now),
+            refused="" if ready else refused_at(books, now),
             retry_after=None if until is None else max(until - now, 0),
         )
 
@@ -143,7 +145,7 @@ class Engine:
 
     def view(self, now: Instant) -> tuple[AppView, ...]:
         """Return all applications as pictures, in the order of the configuration."""
-        return tuple(books.view(now) for books in self._books.values())
+        return tuple(picture(books, now) for books in self._books.values())
 
     def _world_of(self, definition: Application) -> World | None:
         """Return the world that *definition* shares with others; None: it is one by itself."""

@@ -9,7 +9,9 @@ from fcgipm.core import recycling, scaling, wording
 from fcgipm.core.books import Books
 from fcgipm.core.events import Instant
 from fcgipm.core.note import Mode, Trouble
+from fcgipm.core.picture import picture
 from fcgipm.core.policy import classic
+from fcgipm.core.refusing import refused_until
 from fcgipm.core.rollout import Roll, Switch
 from fcgipm.core.view import Explanation, Weighing
 from fcgipm.counting import counted
@@ -18,7 +20,7 @@ from fcgipm.counting import counted
 def explanation(books: Books, now: Instant) -> Explanation:
     """Return the explanation for *books*."""
     return Explanation(
-        view=books.view(now),
+        view=picture(books, now),
         policy=_policy(books),
         summary="; ".join(_summary(books, now)),
         next_start=_next_start(books, now),
@@ -68,7 +70,7 @@ def _in_backoff(books: Books, now: Instant) -> Iterator[str]:
     shorter = wording.seconds(books.definition.min_server_life)
     yield f"{serving}: {books.backoff.failures} instances in a row lived shorter than {shorter} (min-server-life)"
     yield f"the last one was {books.reason}"
-    until = books.refused_until
+    until = refused_until(books)
     if until is not None:
         when = f"in {wording.seconds(until - now)}" if until > now else "when somebody comes"
         yield f"one start is tried {when}, or at `fcgipmctl start {books.name}`"
@@ -103,11 +105,11 @@ def _next_start(books: Books, now: Instant) -> str:
         return ""
     if books.starting:
         return f"{counted(books.starting, 'instance')} on the way, and no other before that is ready"
-    forbidden, again_at = scaling.forbidden(books, now)
-    if forbidden:
+    obstacle, again_at = scaling.obstacle_to_start(books, now)
+    if obstacle is not None:
         wanted = "one more is wanted, but none is started" if books.denied else "none is started"
         later = "" if again_at is None else f", until in {wording.seconds(again_at - now)}"
-        return f"{wanted}: {scaling.DENIALS[forbidden]}{later}"
+        return f"{wanted}: {obstacle.text}{later}"
     if not books.ready:
         return "whoever comes next gets one at once"
     settings, crowd = books.world.terms.settings, books.demand.crowd

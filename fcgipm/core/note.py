@@ -45,6 +45,8 @@ class Memory:
     abandoned: int = 0
     cut: int = 0
     load: Load | None = None
+    level: int | None = None
+    """How many instances the demand has led to: a replacement beside the one that it replaces is none of them."""
 
 
 def write(memory: Memory) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from fcgipm.config.schema import Duration
 from fcgipm.core.commands import Topic
 from fcgipm.core.events import InstanceId, Instant
 from fcgipm.core.instance import Instance
@@ -23,6 +24,11 @@ class Slot:
     instance: InstanceId | None = None
     why: str = "initial"
     """Why the next instance is started in it: a word for the counters."""
+
+
+def in_a_row(count: int, delay: Duration, now: Instant) -> list[Slot]:
+    """Return *count* slots that are filled one after the other, *delay* apart."""
+    return [Slot(not_before=Instant(now + index * delay)) for index in range(count)]
 
 
 @dataclass(slots=True, kw_only=True)

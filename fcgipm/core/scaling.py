@@ -11,27 +11,13 @@ from typing import Final
 from fcgipm.core import recycling, wording
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Severity, Topic, Watch
-from fcgipm.core.demand import BUSY, PRESSED, REST_AFTER, Denial
+from fcgipm.core.demand import BUSY, PRESSED, REST_AFTER, Denial, Obstacle
 from fcgipm.core.events import Instant, Refusal, Sample
 from fcgipm.core.instance import Instance
 from fcgipm.core.note import Trouble
 from fcgipm.core.policy import classic
 from fcgipm.core.rollout import Attempt, Phase, Slot, Switch
 from fcgipm.counting import counted
-
-DENIALS: Final = {
-    "backoff": "it is in back-off",
-    "max-processes": "max-processes is reached",
-    "max-class-processes": "max-class-processes is reached",
-    "max-processes-of-all": "max-processes of all dynamic applications is reached",
-    "restart-delay": "restart-delay has not passed",
-    "init-start-delay": "init-start-delay has not passed",
-    "generation": "a generation is being published",
-}
-"""Why no instance is started: the words of the counter, and what is said of it."""
-
-_PASSING: Final = frozenset({"restart-delay", "init-start-delay", "generation"})
-"""Those that pass by themselves, and soon: who asks may wait for it."""
 
 REMOVALS: Final = {
     "kill-run": "the load needs fewer instances",
@@ -47,21 +33,21 @@ REMOVALS: Final = {
 def start_what_is_wanted(books: Books, now: Instant, out: list[Command]) -> None:
     """Start one more instance where the demand says so and nothing forbids it."""
     if not books.follows_demand or books.trouble is Trouble.FAILED or books.generation == 0:
-        books.denial = Denial("", now)
+        books.denial = Denial(None, now)
         return
     rule = _rule(books, now)
     if rule is None:
         if books.demand.seen_at == now and now - books.denial.at >= REST_AFTER:
-            books.denial = Denial("", now)
+            books.denial = Denial(None, now)
         return
-    reason, again_at = forbidden(books, now)
-    if reason:
+    obstacle, again_at = obstacle_to_start(books, now)
+    if obstacle is not None:
         books.demand.judge_by(Instant(now + BUSY) if again_at is None else again_at)
-        text = f"{rule}: no, {DENIALS[reason]}"
-        books.chronicle.enter(now, "deny", rule, text, limited_by=reason, **_seen(books, now))
-        _deny(books, reason, again_at, now, out)
+        text = f"{rule}: no, {obstacle.text}"
+        books.chronicle.enter(now, "deny", rule, text, limited_by=obstacle.value, **_seen(books, now))
+        _deny(books, obstacle, again_at, now, out)
         return
-    books.denial = Denial("", now)
+    books.denial = Denial(None, now)
     books.level += 1
     books.chronicle.enter(now, "start", rule, f"{rule}: one more, {books.level} in all", **_seen(books, now))
     books.slots.append(Slot(not_before=now, why=rule))
@@ -75,8 +61,8 @@ def _rule(books: Books, now: Instant) -> str | None:
             return None  # whether it stays will be known in a moment
         if demand.came_at is not None or demand.is_asked(now):
             return "somebody-came"
-        if demand.seen_at == now and (crowd.waiting or _are_turned_away(books)):
-            return "somebody-came"
+        if demand.seen_at == now and (crowd.waiting or crowd.full or _are_turned_away(books)):
+            return "somebody-came"  # full of those who have given up, nobody else can come in
         if crowd.waiting and demand.seen_at != now:
             demand.judge_by(now)
         return None
@@ -103,38 +89,38 @@ def _are_turned_away(books: Books) -> bool:
     return books.turning.refuser is not None and sample is not None and sample.busy > 0
 
 
-def forbidden(books: Books, now: Instant) -> tuple[str, Instant | None]:
-    """Return why no instance may be started now, an empty text where one may, and when that is known to change."""
+def obstacle_to_start(books: Books, now: Instant) -> tuple[Obstacle | None, Instant | None]:
+    """Return what keeps an instance from being started now, and when that is known to change."""
     terms, definition = books.world.terms, books.definition
     if isinstance(books.change, Switch) and books.change.phase is Phase.PUBLISHING:
-        return "generation", None
+        return Obstacle.GENERATION, None
     if books.backoff.in_force and books.last_start is not None:
         next_start = books.backoff.next_start(books.last_start)
         if now < next_start:
-            return "backoff", next_start
+            return Obstacle.BACKOFF, next_start
     if books.held >= min(terms.class_limit, definition.most):
-        return ("max-class-processes" if definition.is_dynamic else "max-processes"), None
+        return (Obstacle.MAX_CLASS_PROCESSES if definition.is_dynamic else Obstacle.MAX_PROCESSES), None
     if not books.world.has_room:
-        return "max-processes-of-all", None
+        return Obstacle.MAX_PROCESSES_OF_ALL, None
     if now < books.hold_until:
-        return "restart-delay", books.hold_until
+        return Obstacle.RESTART_DELAY, books.hold_until
     if books.ready and books.last_start is not None and now < books.last_start + definition.init_start_delay:
-        return "init-start-delay", Instant(books.last_start + definition.init_start_delay)
-    return "", None
+        return Obstacle.INIT_START_DELAY, Instant(books.last_start + definition.init_start_delay)
+    return None, None
 
 
-def _deny(books: Books, reason: str, again_at: Instant | None, now: Instant, out: list[Command]) -> None:
+def _deny(books: Books, obstacle: Obstacle, again_at: Instant | None, now: Instant, out: list[Command]) -> None:
     """Note, and say once, that no instance is started; who asked is told by the application's prospect."""
-    if reason not in _PASSING:
+    if not obstacle.passes:
         books.demand.answered()
-    before, books.denial = books.denied, Denial(reason, now)
-    if before == reason:
+    before, books.denial = books.denied, Denial(obstacle, now)
+    if before is obstacle:
         return
-    severity = Severity.DEBUG if reason in _PASSING else Severity.WARNING
+    severity = Severity.DEBUG if obstacle.passes else Severity.WARNING
     waiting = max(books.demand.crowd.waiting, 1)
     later = "" if again_at is None else f"; next try in {wording.seconds(again_at - now)}"
-    text = f"no instance is started, {counted(waiting, 'visitor')} waiting: {DENIALS[reason]}{later}"
-    out.append(books.message(severity, Topic.START_DENIED, text, reason=reason))
+    text = f"no instance is started, {counted(waiting, 'visitor')} waiting: {obstacle.text}{later}"
+    out.append(books.message(severity, Topic.START_DENIED, text, reason=obstacle.value))
 
 
 def _seen(books: Books, now: Instant) -> dict[str, object]:

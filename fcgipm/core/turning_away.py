@@ -17,6 +17,7 @@ from fcgipm.core.events import BecameReady, Exited, Instant, RemovalRefused, Rem
 from fcgipm.core.instance import Instance
 from fcgipm.core.lifecycle import Input, InstanceState
 from fcgipm.core.note import Mode
+from fcgipm.core.refusing import refused_now, refused_until
 
 PAUSE: Final[Duration] = 5 * SECOND
 """After one that has ended by itself or could not be started."""
@@ -62,7 +63,7 @@ def _grounds(books: Books) -> _Grounds | None:
     if definition.overload_response == "none" or books.mode is Mode.LEAVE or not books.generation:
         return None
     if not books.ready and not books.starting_now:
-        refused = books.refused
+        refused = refused_now(books)
         if refused:
             return _Grounds(refused, above=0)
     if sample is None:
@@ -110,7 +111,7 @@ def _retry_after(books: Books, grounds: _Grounds, now: Instant) -> int:
     """Return in how many seconds visitors are to come again."""
     if grounds.above:
         return _SOON
-    until = books.refused_until
+    until = refused_until(books)
     least, most = _RETRY_AFTER
     return most if until is None else min(max(-(-(until - now) // SECOND), least), most)
 

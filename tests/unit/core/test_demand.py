@@ -90,6 +90,18 @@ def test_a_full_queue_does_not_wait_for_start_delay() -> None:
     assert spawns(sim.after(1 * MILLISECOND)) == [(2, 1)]
 
 
+def test_a_queue_that_is_full_of_those_who_gave_up_keeps_nobody_out_for_ever() -> None:
+    sim = idle(restart_delay=20 * SECOND)
+    sim.given(somebody_waits())
+    sim.spawned(1)
+    sim.exited(1)
+    sim.given(somebody_waits())
+    sim.seen["blog"] = Sample(queued=100, abandoned=100, limit=100)
+    assert spawns(sim.after(40 * SECOND)) == [], "nobody waits"
+    sim.seen["blog"] = Sample(queued=101, abandoned=101, limit=100)
+    assert spawns(sim.after(2 * SECOND)) == [(2, 1)], "who comes is refused by the kernel, and nobody is told of it"
+
+
 def test_no_more_than_max_processes_and_that_is_said_once() -> None:
     sim = idle(most=2)
     sim.given(somebody_waits())

@@ -1,0 +1,53 @@
+"""What an application looks like to people: `fcgipm.core.view.AppView`, made from its books."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from fcgipm.core.books import Books
+from fcgipm.core.events import Instant
+from fcgipm.core.note import Mode, Trouble
+from fcgipm.core.policy.classic import load_factor
+from fcgipm.core.view import AppState, AppView
+
+
+def picture(books: Books, now: Instant) -> AppView:
+    """Return the application as a picture."""
+    next_at = min((books.start_at(slot) for _, slot in books.startable()), default=None)
+    if next_at is not None and next_at <= now:
+        next_at = None
+    held_back = books.backoff.in_force and books.last_start is not None
+    return AppView(
+        name=books.name,
+        state=_state(books),
+        generation=books.generation,
+        wanted=books.wanted,
+        least=books.definition.least,
+        most=books.definition.most,
+        ready=books.ready,
+        restarts=books.restarts,
+        reason=books.reason,
+        next_at=next_at,
+        backoff_until=books.backoff.next_start(books.last_start) if held_back and books.last_start else None,
+        abandoned=books.abandoned,
+        cut=books.cut,
+        denied="" if books.denied is None else books.denied.value,
+        load=None if books.demand.load is None or not books.follows_demand else _load_factor(books, now),
+        instances=tuple(instance.view() for instance in books.instances.values()),
+    )
+
+
+def _state(books: Books) -> AppState:
+    if books.mode is not Mode.RUN:
+        return AppState.STOPPED
+    if books.is_serving:
+        return AppState.RUNNING
+    if books.trouble is Trouble.FAILED:
+        return AppState.FAILED
+    if books.backoff.in_force:
+        return AppState.BACKOFF
+    return AppState.STARTING if books.wanted or books.starting else AppState.IDLE
+
+
+def _load_factor(books: Books, now: Instant) -> Fraction:
+    return load_factor(books.load_at(now), books.ready, books.concurrency, books.world.terms.settings)
