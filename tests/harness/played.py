@@ -48,6 +48,8 @@ class Process:
     failed: bool = False
     """It was not ready in time."""
     serves: list[Visitor] = field(default_factory=list)
+    size: int = 0
+    """Resident bytes; 0: it was not looked at for that."""
 
     @property
     def accepts(self) -> bool:
@@ -85,6 +87,8 @@ class Played:
         self.listeners: list[Listener] = []
         self.shared: set[str] = set()
         """Applications whose generations share one listener (TCP)."""
+        self.removed: set[str] = set()
+        """Applications that are in no configuration any more."""
         self.concurrency: dict[str, int] = {}
         self.news: list[ev.Event] = []
         """What the keeper has to tell."""
@@ -123,6 +127,8 @@ class Played:
     def publish(self, app: str, generation: int) -> None:
         """Let visitors reach the listener of *generation*, or none (0)."""
         before = [one for one in self.listeners if one.app == app and one.is_public]
+        if generation:
+            self.removed.discard(app)
         ordered = any(one.ordered and one.watched for one in before)
         new = self.make(app, generation) if generation else None
         for one in before:
@@ -142,9 +148,19 @@ class Played:
         if listener is not None:
             self._arm(listener, ordered=True)
 
+    def remove(self, app: str) -> None:
+        """Let nobody reach *app* any more, and close its listeners when its last instances have gone."""
+        self.removed.add(app)
+        for listener in [one for one in self.listeners if one.app == app]:
+            self._withdraw(listener)
+
     def _withdraw(self, listener: Listener) -> None:
         listener.is_public = listener.watched = listener.ordered = False
-        if not self._on(listener):
+        if self._on(listener):
+            return
+        if listener.app in self.removed:
+            self.listeners.remove(listener)
+        else:
             listener.closes_at = self.now + LATE
             self._arm(listener, ordered=False)
 
@@ -235,7 +251,7 @@ class Played:
     def living(self) -> list[LiveInstance]:
         """Return what a new manager is told of instances; what is under way is finished before that."""
         for process in list(self.processes.values()):
-            process.ordered_away = False
+            process.ordered_away, process.why = False, "found"
             if process.started_at is None or process.killed:
                 self.end(process)
         return [
@@ -326,4 +342,5 @@ class Played:
             busy=self.busy(app),
             connection_time=self.integral.pop(app, 0),
             requests=self.requests.pop(app, 0),
+            memory={one.number: one.size for one in self.processes.values() if one.app == app and one.size},
         )

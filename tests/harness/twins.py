@@ -29,11 +29,14 @@ class Twins:
         dynamic: Dynamic | None,
         *,
         now: Instant,
+        agree: bool = True,
         living: Sequence[LiveInstance] = (),
         published: Mapping[str, int] | None = None,
         notes: Mapping[str, str] | None = None,
         next_instance: int = 1,
     ) -> None:
+        """*agree*: whether they have to; not where an instance's number means something to itself."""
+
         def simulation(definitions: Sequence[Application]) -> Simulation:
             return Simulation(
                 *definitions, dynamic=dynamic, now=now, living=living, published=published, notes=notes,
@@ -41,7 +44,7 @@ class Twins:
             )  # fmt: skip
 
         in_order = list(applications.values())
-        self.sim, self.other = simulation(in_order), simulation(in_order[::-1])
+        self.sim, self.other = simulation(in_order), simulation(in_order[::-1]) if agree else None
         self._numbers = {one.instance: one.instance for one in living}
         """The other engine's number of each instance."""
 
@@ -52,17 +55,25 @@ class Twins:
 
     @now.setter
     def now(self, now: Instant) -> None:
-        self.sim.now = self.other.now = now
+        self.sim.now = now
+        if self.other is not None:
+            self.other.now = now
 
     def looks(self) -> tuple[str, ...]:
         """Return who must be looked at."""
         looks = self.sim.engine.looks(self.now)
-        assert sorted(looks) == sorted(self.other.engine.looks(self.now))
+        assert self.other is None or sorted(looks) == sorted(self.other.engine.looks(self.now))
         return looks
 
     def given(self, event: ev.Event) -> list[Command]:
         """Return what *event* brings about in both."""
-        done, others = self.sim.given(event), self.other.given(self._translated(event))
+        done = self.sim.given(event)
+        if self.other is not None:
+            self._compare(done, self.other.given(self._translated(event)))
+            assert self.sim.engine.deadline() == self.other.engine.deadline()
+        return done
+
+    def _compare(self, done: list[Command], others: list[Command]) -> None:
         assert Counter(map(_without_numbers, done)) == Counter(map(_without_numbers, others)), (
             "the order of definition has decided"
         )
@@ -75,8 +86,6 @@ class Twins:
         assert retired == Counter(one.instance for one in others if isinstance(one, cmd.Retire)), (
             "the order of definition has chosen who goes"
         )
-        assert self.sim.engine.deadline() == self.other.engine.deadline()
-        return done
 
     def _translated(self, event: ev.Event) -> ev.Event:
         match event:

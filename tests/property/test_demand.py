@@ -15,7 +15,7 @@ from harness.simulation import START
 from harness.twins import Twins
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fcgipm.config.schema import MILLISECOND, SECOND, Application, Change, Dynamic
 from fcgipm.core import commands as cmd
@@ -39,6 +39,7 @@ class Demand(RuleBasedStateMachine):
     twins: Twins
     played: Played
     dynamic: Dynamic
+    wears: bool
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,6 +51,8 @@ class Demand(RuleBasedStateMachine):
         self.asked: dict[str, int] = {}
         """When a connector asked for whom."""
         self.scaled: dict[str, int] = {}
+        self.in_all_before = 0
+        self.removed: Application | None = None
         self.touched: set[str] = set()
         """Whose instances people have had replaced or removed."""
         self.ended = False
@@ -68,6 +71,7 @@ class Demand(RuleBasedStateMachine):
         idle_stop=st.sampled_from([None, 20 * SECOND]),
         concurrency=st.sampled_from([1, 2]),
         overload=st.sampled_from(["none", "none", "503"]),
+        wear=st.sampled_from([{}, {}, {}, {"max_requests": 3}, {"max_lifetime": 90 * SECOND}, {"max_memory": 1000}]),
     )
     def begin(
         self,
@@ -82,8 +86,11 @@ class Demand(RuleBasedStateMachine):
         idle_stop: int | None,
         concurrency: int,
         overload: str,
+        wear: dict[str, int],
     ) -> None:
+        self.wears = bool(wear)
         common = {
+            **wear,
             "init_start_delay": init,
             "restart_delay": restart_delay,
             "min_server_life": life,
@@ -126,11 +133,11 @@ class Demand(RuleBasedStateMachine):
         for name, definition in self.definitions.items():
             self.played.define(definition)
             self.played.publish(name, 1)
-        self.twins = Twins(self.definitions, self.dynamic, now=START)
+        self.twins = Twins(self.definitions, self.dynamic, now=START, agree=not self.wears)
         self.give(ev.Tick())
 
     def script(self, name: str) -> Application:
-        like = self.definitions["blog"]
+        like = self.removed or self.definitions["blog"]
         return replace(
             like, name=name, socket=f"/run/dynamic/{name}.sock", min_processes=0, idle_stop=None,
             max_processes=self.dynamic.max_class_processes,
@@ -165,7 +172,10 @@ class Demand(RuleBasedStateMachine):
         samples = {}
         for name in names:
             definition = self.definitions[name]
-            assert definition.is_flexible or definition.overload_response != "none", f"{name} was looked at for nothing"
+            assert (
+                definition.is_flexible or definition.overload_response != "none"
+                or definition.max_requests is not None or definition.max_memory is not None
+            ), f"{name} was looked at for nothing"  # fmt: skip
             if name not in self.blind and (sample := self.played.look(name)) is not None:
                 samples[name] = sample
         self.carry_out(self.twins.given(ev.Observed(samples=samples)))
@@ -192,7 +202,7 @@ class Demand(RuleBasedStateMachine):
     def check_spawn(self, order: cmd.Spawn) -> None:
         assert order.instance not in self.ever, "an instance number was used again"
         assert order.app in self.definitions
-        assert not self.ended
+        assert not self.twins.sim.engine.shutting_down, "started while shutting down"
         if order.why not in START_RULES:
             return
         now, app = self.twins.now, order.app
@@ -217,7 +227,7 @@ class Demand(RuleBasedStateMachine):
             assert all(now - (one.ready_at or 0) >= delay for one in staying_now)
 
     def check_retire(self, order: cmd.Retire) -> None:
-        if order.why not in REMOVALS.values():
+        if order.why not in REMOVALS.values() or self.twins.sim.engine.shutting_down:
             return
         app = self.played.processes[order.instance].app
         if order.cut:
@@ -239,6 +249,14 @@ class Demand(RuleBasedStateMachine):
         view = self.view(app)
         generations = {one.generation for one in view.instances} if app in self.played.shared else {view.generation}
         return sum(one.state != "retiring" and one.generation in generations for one in view.instances)
+
+    def surge(self, app: str) -> int:
+        """Return how many replacements of *app* there are that have nobody's place yet."""
+        starting = {one.instance for one in self.view(app).instances if one.state == "starting"}
+        words = [one.why for one in self.played.processes.values() if one.app == app and one.number in starting]
+        assert words.count("recycle") <= 1, "more than one is replaced at a time"
+        # Where generations share a listener, one of them is replaced at a time, too.
+        return words.count("recycle") + (app in self.played.shared and "generation" in words)
 
     def in_all(self) -> int:
         return sum(self.published(name) for name, one in self.definitions.items() if one.is_dynamic)
@@ -343,7 +361,7 @@ class Demand(RuleBasedStateMachine):
             self.answer_publication(self.to_publish.pop(0), works=works)
 
     def answer_publication(self, order: cmd.Publish, *, works: bool) -> None:
-        if works or order.generation == 0:
+        if order.generation == 0 or (works and order.app in self.definitions):
             self.played.publish(order.app, order.generation)
             self.give(ev.Published(app=order.app, generation=order.generation, at=self.twins.now))
         else:
@@ -402,6 +420,7 @@ class Demand(RuleBasedStateMachine):
             self.scaled[app] = processes
         self.give(ev.ScaleRequested(app=app, processes=processes))
 
+    @precondition(lambda self: "blog" in self.definitions)
     @rule(data=st.data(), change=st.sampled_from([Change.IN_PLACE, Change.GENERATION]))
     def the_definition_of_blog_changes(self, data: st.DataObject, change: Change) -> None:
         least = data.draw(st.integers(0, 2))
@@ -418,13 +437,56 @@ class Demand(RuleBasedStateMachine):
             ev.ConfigurationApplied(applications=self.definitions, changes={"blog": change}, dynamic=self.dynamic)
         )
 
+    @precondition(lambda self: not self.twins.sim.engine.shutting_down)
+    @rule()
+    def blog_is_taken_out_of_the_configuration_or_put_back(self) -> None:
+        self.touched.add("blog")
+        self.scaled.pop("blog", None)
+        if self.removed is None:
+            self.removed = self.definitions.pop("blog")
+            self.played.remove("blog")
+        else:
+            self.definitions["blog"], self.removed = self.removed, None
+            if not any(one.name == "blog" for one in self.twins.sim.engine.view(self.twins.now)):
+                self.played.publish("blog", 1)
+        self.give(ev.ConfigurationApplied(applications=self.definitions, changes={}, dynamic=self.dynamic))
+
+    @precondition(lambda self: "blog" in self.definitions)
+    @rule(data=st.data())
+    def the_limits_of_all_change(self, data: st.DataObject) -> None:
+        """Those who are more than that by now stay; nobody is added to them."""
+        most = data.draw(st.integers(1, 6))
+        each, slack = data.draw(st.integers(1, most)), data.draw(st.integers(0, most))
+        self.dynamic = replace(
+            self.dynamic, max_processes=most, max_class_processes=each, process_slack=slack,
+            min_processes=data.draw(st.integers(0, most)),
+        )  # fmt: skip
+        changed = {name: Change.IN_PLACE for name, one in self.definitions.items() if one.is_dynamic}
+        for name in changed:
+            if self.definitions[name].most != each:
+                self.scaled.pop(name, None)
+            self.touched.add(name)
+            self.definitions[name] = replace(self.definitions[name], max_processes=each)
+        self.give(ev.ConfigurationApplied(applications=self.definitions, changes=changed, dynamic=self.dynamic))
+
+    @rule(data=st.data(), size=st.sampled_from([10, 2000]))
+    def a_process_has_a_size(self, data: st.DataObject, size: int) -> None:
+        if process := self.process(data):
+            process.size = size
+
+    @precondition(lambda self: len(self.ever) > 4)
+    @rule()
+    def the_daemon_is_asked_to_end(self) -> None:
+        self.give(ev.ShutdownRequested())
+
     @rule()
     def the_manager_is_replaced(self) -> None:
         if self.twins.sim.engine.shutting_down:
             return
         living = self.played.living()
         for order in self.to_publish:
-            self.played.publish(order.app, order.generation)
+            if order.app in self.definitions:
+                self.played.publish(order.app, order.generation)
         self.to_publish.clear()
         self.pending.clear()
         published = {
@@ -435,6 +497,7 @@ class Demand(RuleBasedStateMachine):
             self.definitions,
             self.dynamic,
             now=self.twins.now,
+            agree=not self.wears,
             living=living,
             published=published,
             notes={name: text for name, text in self.twins.sim.notes.items() if name in self.definitions},
@@ -453,17 +516,19 @@ class Demand(RuleBasedStateMachine):
 
     @invariant()
     def never_above_the_maxima(self) -> None:
-        if not self.definitions:
+        if not self.definitions or self.twins.sim.engine.shutting_down:
             return
         publishing = {order.app for order in self.to_publish}
         for name, definition in self.definitions.items():
             if name in publishing:
                 continue
             most = definition.most if definition.is_flexible else self.scaled.get(name, definition.most)
-            # Where generations share a listener, one is replaced at a time, the replacement first.
-            assert self.published(name) <= most + (name in self.played.shared), f"{name} is above its maximum"
+            assert self.published(name) <= most + self.surge(name), f"{name} is above its maximum"
         if not publishing & set(SCRIPTS):
-            assert self.in_all() <= self.dynamic.max_processes, "above the maximum of all"
+            surge = sum(self.surge(name) for name, one in self.definitions.items() if one.is_dynamic)
+            in_all = self.in_all() - surge
+            assert in_all <= max(self.dynamic.max_processes, self.in_all_before), "above the maximum of all"
+            self.in_all_before = in_all
 
     @invariant()
     def nobody_is_lost_by_a_removal(self) -> None:
@@ -473,9 +538,13 @@ class Demand(RuleBasedStateMachine):
     # ── in the end ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def teardown(self) -> None:
-        if not self.definitions or self.twins.sim.engine.shutting_down:
+        if not self.definitions:
             return
         self.blind.clear()
+        if self.twins.sim.engine.shutting_down:
+            self.everything_works(60)
+            assert self.ended, "the daemon never ended"
+            return
         self.everything_works(1)
         waiting = {name: visitor for name in self.definitions if (visitor := self.newcomer(name)) is not None}
         self.give()
@@ -526,7 +595,7 @@ class Demand(RuleBasedStateMachine):
         for _ in range(60):
             # Where those who gave up cannot be taken out of a queue, somebody new can only be found by looking.
             stuck = any(one.queue and self.may_not_start(one.app) for one in self.played.listeners)
-            if stuck or self.twins.sim.engine.deadline() is None:
+            if stuck or self.wears or self.twins.sim.engine.deadline() is None:
                 return
             self.let_time_pass(20 * SECOND)
             self.everything_works(1)
