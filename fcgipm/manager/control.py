@@ -11,9 +11,10 @@ from typing import Any, Final
 from aiohttp import web
 
 from fcgipm.core.commands import Severity
-from fcgipm.manager import handlers
+from fcgipm.manager import handlers, showing
 from fcgipm.manager.access import Peer, peer_of, role_of
 from fcgipm.manager.arguments import Arguments, from_body, from_query, nearest
+from fcgipm.manager.call import Call
 from fcgipm.manager.driver import Driver
 from fcgipm.manager.guard import Connection, Limits
 from fcgipm.manager.refusal import Refused, misused
@@ -76,7 +77,7 @@ class _Control:
         verb = _verb(request)
         self._check_access(connection.peer, verb)
         arguments = _arguments(verb, request, body)
-        return await handlers.HANDLERS[verb.name](handlers.Call(verb, arguments, request, self._driver))
+        return await handlers.HANDLERS[verb.name](Call(verb, arguments, request, self._driver))
 
     def _check_access(self, peer: Peer, verb: Verb) -> None:
         role = role_of(peer, self._driver.state.access, self._keeper_uid)
@@ -94,7 +95,7 @@ async def _answer_metrics(driver: Driver, request: web.BaseRequest) -> web.Strea
             raise misused("nothing is here but /metrics", 404)
         if request.method not in ("GET", "HEAD"):
             raise misused(f"/metrics takes GET, not {request.method[:20]}", 405)
-        return await handlers.metrics(driver, request)
+        return await showing.metrics(driver, request)
 
     return await _guarded(request, driver, handle)
 
