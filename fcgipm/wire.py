@@ -16,7 +16,7 @@ import socket
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeAlias, TypeVar, get_args
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from fcgipm.codec import from_json, to_json
 
@@ -99,6 +99,8 @@ class Snapshot:
 
     version: str
     pid: int
+    uid: int
+    """As whom the keeper runs."""
     started_at: int
     """Monotonic nanoseconds."""
     started_unix: float
@@ -234,12 +236,13 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenFailed:
-    """The answer to `Open` where the script may not be run, or there is none (*missing*)."""
+    """The answer to `Open` where no application can be made of it."""
 
     root: str
     path: str
     error: str
-    missing: bool
+    obstacle: Literal["missing", "directory", "forbidden"]
+    """Nothing is there; a directory, in which a script may be; or what may not be run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

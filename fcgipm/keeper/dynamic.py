@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Final
 from fcgipm import wire
 from fcgipm.config.dynamic import named, why_not_name
 from fcgipm.config.identity import script_identity
+from fcgipm.config.scriptrule import ScriptError
 from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.definitions import definition_of, with_applications, without_application
 from fcgipm.keeper.handover import sparse
 from fcgipm.keeper.listener import Listener
 from fcgipm.keeper.listeners import Listeners
-from fcgipm.keeper.scripts import Script, ScriptError, examine, owner_of
+from fcgipm.keeper.scripts import Script, examine, owner_of
 from fcgipm.keeper.sockets import SocketError
 from fcgipm.keeper.spawn import SpawnError
 
@@ -82,11 +83,11 @@ class Dynamic:
         found = self.find(f"{order.root}/{order.path}")
         try:
             if found is None:
-                raise ScriptError(f"there is no root {order.root!r}", missing=True)
+                raise ScriptError(f"there is no root {order.root!r}", "missing")
             self.open(*found)
         except (ScriptError, SocketError, LookupError, OSError) as error:
-            missing = isinstance(error, ScriptError) and error.missing
-            failed = wire.OpenFailed(root=order.root, path=order.path, error=str(error), missing=missing)
+            obstacle = error.obstacle if isinstance(error, ScriptError) else "forbidden"
+            failed = wire.OpenFailed(root=order.root, path=order.path, error=str(error), obstacle=obstacle)
             self._context.reporter.report(failed)
 
     def open(self, root: Root, path: str) -> None:

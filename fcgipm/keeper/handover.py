@@ -53,6 +53,7 @@ class Briefing:
         snapshot = wire.Snapshot(
             version=fcgipm.__version__,
             pid=os.getpid(),
+            uid=os.geteuid(),
             started_at=self.started_at,
             started_unix=self.started_unix,
             definitions=definitions_of(self.context.loaded, without=self.dynamic.leaving()),

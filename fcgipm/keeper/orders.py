@@ -156,7 +156,7 @@ class Orders:
             case wire.Publish():
                 report(wire.PublishFailed(app=order.app, generation=order.generation, error=why))
             case wire.Open():
-                report(wire.OpenFailed(root=order.root, path=order.path, error=why, missing=False))
+                report(wire.OpenFailed(root=order.root, path=order.path, error=why, obstacle="forbidden"))
             case wire.Apply():
                 report(
                     wire.Applied(

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 from fcgipm import wire
 from fcgipm.config.schema import MILLISECOND, SECOND
+from fcgipm.config.scriptrule import NotExecutable, ScriptError
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.dynamic import Dynamic
 from fcgipm.keeper.listing import Listing
-from fcgipm.keeper.scripts import NotExecutable, Script, ScriptError, examine
+from fcgipm.keeper.scripts import Script, examine
 from fcgipm.keeper.sockets import SocketError
 from fcgipm.keeper.watches import Place, Watches
 from fcgipm.linux import inotify
@@ -133,7 +134,7 @@ class Trees:
                 self._cover(root, path, script)
                 mark = _mark(script)
         except ScriptError as error:
-            if error.missing:
+            if error.obstacle == "missing":
                 self._context.say("info", f"its script has gone: {error}; running instances go on", app=name)
                 self._dynamic.lose(name)
             else:
@@ -155,7 +156,7 @@ class Trees:
         except NotExecutable:
             return  # a script's data, or not finished
         except ScriptError as error:
-            if not error.missing:
+            if error.obstacle != "missing":
                 self._say(name, f"a script may not be run, so it gets no socket: {error}")
         except (SocketError, LookupError, OSError) as error:
             self._say(name, f"a script gets no socket: {error}")

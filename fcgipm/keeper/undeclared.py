@@ -59,7 +59,9 @@ class Undeclared:
             self._dynamic.obey(order)
             return
         error = f"there is no root {order.root!r}"
-        self._context.reporter.report(wire.OpenFailed(root=order.root, path=order.path, error=error, missing=True))
+        self._context.reporter.report(
+            wire.OpenFailed(root=order.root, path=order.path, error=error, obstacle="missing")
+        )
 
     def leaving(self) -> list[str]:
         """See `Dynamic.leaving`."""

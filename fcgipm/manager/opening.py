@@ -1,6 +1,7 @@
 """Scripts that somebody asks for and nobody has asked for before: how they become applications.
 
-Whether a script may run, the keeper says (`wire.Open`).  Nothing is remembered of what does not exist.
+Where it can be seen here that a script may not run, the keeper is not asked; else he says it (`wire.Open`).  Nothing
+is remembered of what does not exist.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from fcgipm import wire
+from fcgipm.config import scriptrule
 from fcgipm.config.dynamic import why_not_name
 from fcgipm.core.commands import Severity
-from fcgipm.manager.scripts import Candidate, candidates
+from fcgipm.manager.scripts import Candidate, candidates, refusal
 from fcgipm.manager.state import State
 
 _AT_ONCE: Final = 8
@@ -56,14 +58,28 @@ class _Errand:
 
     candidates: deque[Candidate]
     done: Callable[[Found], None]
-    closed: Closed = Closed(Obstacle.MISSING, "there is no such script below any root of [dynamic]")
-    """What is said when no candidate is left."""
+    missing: str = "there is no such script below any root of [dynamic]"
+    refused: tuple[str, str] | None = None
+    """A script that may not run, and why: what is said when no candidate is left, else what is *missing*."""
+
+    def strike(self, candidate: Candidate, obstacle: scriptrule.Obstacle, why: str) -> None:
+        """Leave out what the *obstacle* to *candidate* rules out: below what is no directory there is nothing."""
+        match obstacle:
+            case "missing":
+                self.missing = why
+                self.candidates.clear()
+            case "directory":
+                pass
+            case _:
+                self.refused = self.refused or (candidate.name, why)
+                self.candidates = deque(one for one in self.candidates if one.root != candidate.root)
 
 
 @dataclass(slots=True)
 class _Order:
     """What waits for the keeper's word about one candidate."""
 
+    candidate: Candidate
     errands: list[_Errand] = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
     """Runs once the order is sent."""
@@ -105,39 +121,48 @@ class Opening:
 
     def opened(self, report: wire.Opened, app: str) -> None:
         """The keeper has made the application *app* of a script."""
-        for errand in self._answered(report.root, report.path):
+        order = self._answered(report.root, report.path)
+        for errand in () if order is None else order.errands:
             errand.done(app)
 
     def failed(self, report: wire.OpenFailed) -> None:
         """The keeper has said that a script may not run, or that there is none."""
-        errands = self._answered(report.root, report.path)
-        if report.missing:
-            closed = Closed(Obstacle.MISSING, report.error)
-        else:
-            closed = self._forbid(f"{report.root}/{report.path}", report.error)
-        for errand in errands:
-            errand.closed = closed
-            if report.missing:
-                errand.candidates.clear()
-            self._go_on(errand)
+        order = self._answered(report.root, report.path)
+        if order is not None:
+            for errand in order.errands:
+                errand.strike(order.candidate, report.obstacle, report.error)
+                self._go_on(errand)
 
     # ── asking the keeper ────────────────────────────────────────────────────────────────────────────────────────
 
     def _go_on(self, errand: _Errand) -> None:
-        if not errand.candidates:
-            errand.done(errand.closed)
-            return
-        candidate = errand.candidates.popleft()
-        if candidate.name in self._state.applications:
-            errand.done(candidate.name)
-            return
+        while errand.candidates:
+            candidate = errand.candidates.popleft()
+            if candidate.name in self._state.applications:
+                errand.done(candidate.name)
+                return
+            why = self._seen(candidate)
+            if why is None:
+                self._ask(candidate, errand)
+                return
+            errand.strike(candidate, why.obstacle, str(why))
+        if errand.refused is None:
+            errand.done(Closed(Obstacle.MISSING, errand.missing))
+        else:
+            errand.done(self._forbid(*errand.refused))
+
+    def _seen(self, candidate: Candidate) -> scriptrule.ScriptError | None:
+        state = self._state
+        return None if state.dynamic is None else refusal(candidate, state.dynamic, state.daemon, state.keeper_uid)
+
+    def _ask(self, candidate: Candidate, errand: _Errand) -> None:
         key = candidate.root.name, candidate.path
         order = self._orders.get(key)
         if order is None:
             if len(self._orders) >= _WAITING:
                 errand.done(Closed(Obstacle.BUSY, "too many other scripts are asked for just now"))
                 return
-            order = self._orders[key] = _Order()
+            order = self._orders[key] = _Order(candidate)
         order.errands.append(errand)
         self._order_next()
 
@@ -150,18 +175,19 @@ class Opening:
                 order.timer = loop.call_later(_PATIENCE, self._give_up, root, path)
                 self._send(wire.Open(root=root, path=path))
 
-    def _answered(self, root: str, path: str) -> list[_Errand]:
-        """Return who waits for the answer about *path*, which has come; nobody, if it came unasked."""
+    def _answered(self, root: str, path: str) -> _Order | None:
+        """Return what waits for the answer about *path*, which has come; None, if it came unasked."""
         order = self._orders.pop((root, path), None)
         if order is None:
-            return []
+            return None
         if order.timer is not None:
             order.timer.cancel()
         self._order_next()
-        return order.errands
+        return order
 
     def _give_up(self, root: str, path: str) -> None:
-        for errand in self._answered(root, path):
+        order = self._answered(root, path)
+        for errand in () if order is None else order.errands:
             errand.done(Closed(Obstacle.BUSY, f"the keeper has not looked at {root}/{path} within {_PATIENCE:g} s"))
 
     # ── saying so ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-"""Which script below the roots of [dynamic] a path means, as far as can be seen without rights.
+"""Which script below the roots of [dynamic] a path means, and whether it may run, as far as can be seen without rights.
 
 A web server knows where the script's name ends and PATH_INFO begins only if it is told; here it is looked for.
 """
@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from fcgipm.config.dynamic import containing, named, script_path
-from fcgipm.config.schema import Dynamic, Root
+from fcgipm.config.identity import script_identity
+from fcgipm.config.schema import Daemon, Dynamic, Root
+from fcgipm.config.scriptrule import ScriptError, Unseen, demand_program, demand_trust, descend
 
 _DEEPEST: Final = 32
 """Directories below a root; what is deeper is no script."""
@@ -57,6 +59,26 @@ def candidates(dynamic: Dynamic, target: str) -> Iterator[tuple[Candidate, bool]
     for root, rest in below:
         for path, seen in _scripts(root, rest):
             yield Candidate(root, path), seen
+
+
+def refusal(candidate: Candidate, dynamic: Dynamic, daemon: Daemon, starter: int) -> ScriptError | None:
+    """Return why *candidate* may not be run, by `config.scriptrule`; None where it may, or only the keeper can tell.
+
+    *starter* is the uid as which fcgipm was started.
+    """
+    root = candidate.root
+    try:
+        directory, entries = descend(root, candidate.path)
+        os.close(directory)
+        script = entries[-1]
+        demand_program(script)
+        owner = script.status.st_uid, script.status.st_gid
+        demand_trust(entries, root, script_identity(dynamic, root, daemon, starter, owner), starter)
+    except (Unseen, OSError, LookupError):
+        return None
+    except ScriptError as error:
+        return error
+    return None
 
 
 def _scripts(root: Root, rest: str) -> Iterator[tuple[str, bool]]:

@@ -38,6 +38,7 @@ class State:
 
     def __init__(self, snapshot: wire.Snapshot) -> None:
         self.keeper_pid = snapshot.pid
+        self.keeper_uid = snapshot.uid
         self.started_at = Instant(snapshot.started_at)
         self.started_unix = snapshot.started_unix
         self.daemon: Daemon

@@ -44,8 +44,8 @@ def snapshot(*applications: Application) -> wire.Snapshot:
         access={},
     )
     return wire.Snapshot(
-        version="0", pid=1, started_at=0, started_unix=0.0, definitions=definitions, instances=(), listeners=listeners,
-        notes={}, next_instance=1, ending=None,
+        version="0", pid=1, uid=0, started_at=0, started_unix=0.0, definitions=definitions, instances=(),
+        listeners=listeners, notes={}, next_instance=1, ending=None,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fcgipm import wire
 from fcgipm.codec import to_json
@@ -315,8 +315,9 @@ class Stage:
         name = f"{order.root}/{order.path}"
         why = self.scripts.get(name, "no such file")
         if why is not None:
-            missing = name not in self.scripts
-            self.channel.send(wire.OpenFailed(root=order.root, path=order.path, error=why, missing=missing))
+            self.channel.send(
+                wire.OpenFailed(root=order.root, path=order.path, error=why, obstacle=self._obstacle(name))
+            )
             return
         definition = app(
             name, processes=None, min_processes=0, max_processes=10, socket=f"{self.place}/{name.replace('/', '.')}"
@@ -325,6 +326,11 @@ class Stage:
         listener = self._listener_fact(name, 1)
         report = wire.Opened(root=order.root, path=order.path, definition=to_json(definition), listener=listener)
         self.channel.send(report)
+
+    def _obstacle(self, name: str) -> Literal["missing", "directory", "forbidden"]:
+        if name in self.scripts:
+            return "forbidden"
+        return "directory" if any(script.startswith(f"{name}/") for script in self.scripts) else "missing"
 
     def _retire(self, order: wire.Retire, now: int) -> None:
         how = "cut" if order.cut else "killed"
@@ -348,7 +354,8 @@ class Stage:
     def _snapshot(self) -> wire.Snapshot:
         now = time.monotonic_ns()
         return wire.Snapshot(
-            version="0", pid=os.getpid(), started_at=now, started_unix=1.0, definitions=self.definitions(),
+            version="0", pid=os.getpid(), uid=os.geteuid(), started_at=now, started_unix=1.0,
+            definitions=self.definitions(),
             instances=tuple(
                 wire.InstanceFact(
                     instance=number, app=each.app, generation=each.generation, pid=each.pid,

@@ -7,12 +7,14 @@ import fcntl
 import os
 import re
 import resource
+import shutil
 import socket
+import sys
 import termios
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +26,8 @@ from harness.stage import Stage, app, staged
 from harness.waiting import until
 
 from fcgipm import wire
-from fcgipm.config.schema import SECOND, Application
+from fcgipm.config import schema
+from fcgipm.config.schema import SECOND, Application, Root
 from fcgipm.manager.connector import IN_ALL, PER_USER, SLOWEST
 from fcgipm.manager.question import MAX_HEAD
 from fcgipm.reporting import APACHE, LIGHTTPD, MAX_DATAGRAM, NGINX
@@ -341,6 +344,110 @@ def test_where_the_manager_may_not_look_the_keeper_is_asked(place: Path) -> None
         assert ask(stage, f"{path}/more").status == 200
         assert stage.given(wire.Open) == [wire.Open(root="fcgi", path="sub/a.fcgi")]
         assert ask(stage, f"{place}/fcgi/sub/b.fcgi/more").status == 404
+
+
+def served_to(uid: int) -> schema.Daemon:
+    """Return the table [fcgipm] by which scripts run as *uid*, which has an account."""
+    return schema.Daemon(web_user=f"#{uid}")
+
+
+@pytest.mark.root
+def test_directories_on_a_hidden_way_are_no_scripts(place: Path) -> None:
+    dynamic = replace(scripts(place), roots=(Root(path=f"{place}/fcgi", name="fcgi", match="*"),))
+    with staged(
+        place, dynamic=dynamic, scripts={"fcgi/sub/a": None, "fcgi/sub/b": "it belongs to joe"}, uid=4711
+    ) as stage:
+        path = script(place, "sub/a")
+        (place / "fcgi").chmod(0o700)
+
+        assert ask(stage, path).status == 200
+        assert "cannot run" not in stage.log.read_text()
+        assert [ask(stage, f"{place}/fcgi/sub{rest}").status for rest in ("", "/", "/b", "/b/x/y")] == [
+            404,
+            404,
+            403,
+            403,
+        ]
+        assert re.findall("cannot run the script ([^:]*):", stage.log.read_text()) == ["fcgi/sub/b"]
+
+
+@pytest.mark.root
+def test_a_root_that_only_its_user_may_enter_serves_what_is_below(
+    start_daemon: Callable[..., Daemon], place: Path
+) -> None:
+    (place / "fcgi" / "sub").mkdir(parents=True)
+    for name, mode in (("a", 0o755), ("b", 0o757)):
+        (place / "fcgi" / "sub" / name).write_text(
+            f"#!{sys.executable}\nfrom fcgipm.demo import main\nraise SystemExit(main())\n"
+        )
+        (place / "fcgi" / "sub" / name).chmod(mode)
+    for path in (place / "fcgi", place / "fcgi" / "sub"):
+        path.chmod(0o700)
+        shutil.chown(path, "www-data", "www-data")
+    daemon = start_daemon(f'[dynamic]\nroots = [{{ path = "{place}/fcgi", match = "*" }}]', wait="answering")
+
+    with Asker(daemon.runtime / "connector.sock") as asker:
+        statuses = [
+            asker.ask(f"{place}/fcgi/{path}").status for path in ("sub/a", "sub/a/x", "sub/b", "sub/b/x", "sub")
+        ]
+
+    assert statuses == [200, 200, 403, 403, 404]
+    assert re.findall("cannot run the script ([^:]*):", daemon.log()) == ["fcgi/sub/b"]
+
+
+@pytest.mark.parametrize(
+    ("where", "mode", "why"),
+    [
+        ("sub/a.fcgi", 0o757, "everybody may write it"),
+        ("sub/a.fcgi", 0o644, "is not executable"),
+        ("sub", 0o757, "everybody may write it"),
+        ("", 0o1777, "everybody may write it"),
+    ],
+)
+def test_what_is_seen_not_to_be_allowed_is_refused_without_asking_the_keeper(
+    place: Path, where: str, mode: int, why: str
+) -> None:
+    with staged(
+        place, dynamic=scripts(place), scripts={"fcgi/sub/a.fcgi": None}, daemon=served_to(os.geteuid())
+    ) as stage:
+        path, changed = script(place, "sub/a.fcgi"), place / "fcgi" / where
+        before = changed.stat().st_mode
+        changed.chmod(mode)
+
+        assert [ask(stage, path + rest).status for rest in ("", "/x")] == [403, 403]
+
+        assert not stage.given(wire.Open)
+        (told,) = re.findall("cannot run the script fcgi/sub/a.fcgi: (.*)", stage.log.read_text())
+        assert told.startswith(str(changed))
+        assert why in told
+        changed.chmod(before)
+        assert ask(stage, path).status == 200
+        assert len(stage.given(wire.Open)) == 1
+
+
+def test_no_link_is_followed_and_the_keeper_not_asked(place: Path) -> None:
+    with staged(place, dynamic=scripts(place), scripts={"fcgi/b.fcgi": None}) as stage:
+        script(place, "a.fcgi")
+        (place / "fcgi" / "b.fcgi").symlink_to("a.fcgi")
+
+        assert ask(stage, f"{place}/fcgi/b.fcgi").status == 403
+        assert not stage.given(wire.Open)
+
+
+@pytest.mark.root
+def test_owners_and_groups_are_judged_by_who_the_keeper_is_and_not_by_the_manager(place: Path) -> None:
+    dynamic = scripts(place)
+    dynamic = replace(dynamic, roots=(replace(dynamic.roots[0], user="#4713", group="#4713"),))
+    with staged(place, dynamic=dynamic, scripts={"fcgi/a.fcgi": None}, uid=4711) as stage:
+        path = script(place, "a.fcgi")
+        for uid, gid, status in ((4712, 0, 403), (4711, 0, 403), (0, 4711, 403)):
+            os.chown(path, uid, gid)
+            os.chmod(path, 0o775)
+            assert ask(stage, path).status == status
+        assert not stage.given(wire.Open)
+        os.chown(path, 4713, 4713)
+        os.chmod(path, 0o775)
+        assert ask(stage, path).status == 200
 
 
 def test_ten_thousand_different_paths_leave_nothing_behind(place: Path) -> None:

@@ -137,28 +137,28 @@ def test_opened_again_it_is_answered_again_and_the_same(keeper: Rig, tree: Path)
 
 
 @pytest.mark.parametrize(
-    ("root", "path", "why", "missing"),
+    ("root", "path", "why", "obstacle"),
     [
-        ("s", "a", "there is no root 's'", True),
-        ("r", "b", "no such file", True),
-        ("r", "../a", "not the plain way", False),
-        ("r", "", "not the plain way", False),
-        ("r", "./a", "not the plain way", False),
-        ("r", "sub//a", "not the plain way", False),
-        ("r", "/etc/passwd", "not the plain way", False),
-        ("r", "a b", "other characters", False),
-        ("r", "a\n", "other characters", False),
-        ("r", "a\0", "other characters", False),
-        ("r", "\udcff", "other characters", False),
-        ("r", "x" * 100, "too long", False),
-        ("r", "x" * 5000, "too long", False),
-        ("r", "sub", "not a regular file", False),
-        ("r", "link", "is a symbolic link", False),
-        ("r", "writable", "everybody may write it", False),
+        ("s", "a", "there is no root 's'", "missing"),
+        ("r", "b", "no such file", "missing"),
+        ("r", "../a", "not the plain way", "forbidden"),
+        ("r", "", "not the plain way", "forbidden"),
+        ("r", "./a", "not the plain way", "forbidden"),
+        ("r", "sub//a", "not the plain way", "forbidden"),
+        ("r", "/etc/passwd", "not the plain way", "forbidden"),
+        ("r", "a b", "other characters", "forbidden"),
+        ("r", "a\n", "other characters", "forbidden"),
+        ("r", "a\0", "other characters", "forbidden"),
+        ("r", "\udcff", "other characters", "forbidden"),
+        ("r", "x" * 100, "too long", "forbidden"),
+        ("r", "x" * 5000, "too long", "forbidden"),
+        ("r", "sub", "not a regular file", "directory"),
+        ("r", "link", "is a symbolic link", "forbidden"),
+        ("r", "writable", "everybody may write it", "forbidden"),
     ],
 )
 def test_what_may_not_be_run_is_refused_with_the_reason(
-    keeper: Rig, tree: Path, *, root: str, path: str, why: str, missing: bool
+    keeper: Rig, tree: Path, *, root: str, path: str, why: str, obstacle: str
 ) -> None:
     write(tree / "a")
     write(tree / "writable", mode=0o777)
@@ -169,7 +169,7 @@ def test_what_may_not_be_run_is_refused_with_the_reason(
 
     answer = puppet.expect(wire.OpenFailed)
 
-    assert (answer.root, answer.path, answer.missing) == (root, path, missing)
+    assert (answer.root, answer.path, answer.obstacle) == (root, path, obstacle)
     assert why in answer.error
     assert not (keeper.runtime / "dynamic").exists()
     assert keeper.bound() == []
@@ -179,7 +179,7 @@ def test_without_dynamic_there_is_no_root(rig: Start) -> None:
     puppet = rig("").puppet()
     puppet.order(wire.Open(root="r", path="a"))
 
-    assert puppet.expect(wire.OpenFailed).missing
+    assert puppet.expect(wire.OpenFailed).obstacle == "missing"
 
 
 def test_a_name_that_is_a_directory_of_another_gets_no_socket_and_harms_nobody(keeper: Rig, tree: Path) -> None:

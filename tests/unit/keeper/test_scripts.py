@@ -14,7 +14,8 @@ import pytest
 from fcgipm.config.dynamic import named
 from fcgipm.config.load import load
 from fcgipm.config.loaded import Loaded
-from fcgipm.keeper.scripts import NotExecutable, ScriptError, examine, owner_of
+from fcgipm.config.scriptrule import NotExecutable, ScriptError, Unseen
+from fcgipm.keeper.scripts import examine, owner_of
 
 STRANGER, OWNER, USER = 4711, 4712, 4713
 
@@ -80,14 +81,14 @@ def test_an_executable_file_of_the_daemons_own_may_be_run(configure: Configure) 
 
 @pytest.mark.parametrize("path", ["y", "nowhere/x", "sub/x/y"])
 def test_what_is_not_there_is_missing(configure: Configure, path: str) -> None:
-    assert refusal(configure(), path).missing
+    assert refusal(configure(), path).obstacle == "missing"
 
 
 def test_a_root_that_has_gone_is_missing(configure: Configure, tree: Path, place: Path) -> None:
     loaded = configure()
     tree.rename(place / "moved")
 
-    assert refusal(loaded).missing
+    assert refusal(loaded).obstacle == "missing"
 
 
 def _link(script: Path) -> None:
@@ -146,7 +147,7 @@ def test_what_others_could_change_is_refused_and_named(
 
     error = refusal(loaded)
 
-    assert not error.missing
+    assert error.obstacle == ("directory" if change is _directory else "forbidden")
     assert str(error).startswith(str(tree / where))
     assert why in str(error)
 
@@ -278,6 +279,7 @@ def test_an_unreadable_directory_is_an_error_and_not_missing(configure: Configur
     loaded = configure()
     (tree / "sub").chmod(0o600)
     try:
-        assert not refusal(loaded).missing
+        assert isinstance(refusal(loaded), Unseen)
+        assert refusal(loaded).obstacle == "forbidden"
     finally:
         (tree / "sub").chmod(0o755)

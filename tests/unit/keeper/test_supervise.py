@@ -27,7 +27,7 @@ DEAF = [sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"]
 SILENT = [*DEAF[:-1], "import os, signal; os.close(3); signal.pause()"]
 """It closes the wire, and stays."""
 SNAPSHOT = wire.Snapshot(
-    version="", pid=1, started_at=0, started_unix=0.0, instances=(), listeners=(), notes={}, next_instance=1,
+    version="", pid=1, uid=0, started_at=0, started_unix=0.0, instances=(), listeners=(), notes={}, next_instance=1,
     definitions=wire.Definitions(daemon={}, applications=(), externals=(), dynamic=None, access={}), ending=None,
 )  # fmt: skip
 

@@ -39,7 +39,7 @@ class Scene:
         )
         self.state = State(
             wire.Snapshot(
-                version="0", pid=1, started_at=0, started_unix=0.0, definitions=definitions, instances=(),
+                version="0", pid=1, uid=0, started_at=0, started_unix=0.0, definitions=definitions, instances=(),
                 listeners=(fact,), notes={}, next_instance=1, ending=None,
             )
         )  # fmt: skip

@@ -148,7 +148,7 @@ def test_an_instance_of_a_snapshot_is_known(tally: Tally) -> None:
     )
     tally.note_report(
         wire.Snapshot(
-            version="0", pid=1, started_at=0, started_unix=0.0,
+            version="0", pid=1, uid=0, started_at=0, started_unix=0.0,
             definitions=wire.Definitions(daemon={}, applications=(), externals=(), dynamic=None, access={}),
             instances=(fact,), listeners=(), notes={}, next_instance=2, ending=None,
         )
