@@ -230,7 +230,10 @@ def redefine(books: Books, definition: Application, change: Change, now: Instant
     if not definition.is_dynamic:
         books.world.terms = terms_of_application(definition)
     books.level = max(definition.least, min(books.level, definition.most))
-    out.append(books.message(Severity.INFO, Topic.APP_CHANGED, f"changed: {change.value}"))
+    severity = (
+        Severity.DEBUG if definition.is_dynamic else Severity.INFO
+    )  # a change of [dynamic] is one for all scripts
+    out.append(books.message(severity, Topic.APP_CHANGED, f"changed: {change.value}"))
     books.chronicle.enter(now, "wish", "apply", f"its definition has changed: {change.value}")
     is_another = change in (Change.GENERATION, Change.LISTENER)
     if is_another or _range(before) != _range(definition) or before.autostart != definition.autostart:
