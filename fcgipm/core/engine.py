@@ -20,7 +20,7 @@ from fcgipm.core.events import Event, InstanceId, Instant
 from fcgipm.core.explaining import explanation
 from fcgipm.core.note import Memory, Mode, read
 from fcgipm.core.picture import picture
-from fcgipm.core.reconcile import reconcile
+from fcgipm.core.reconcile import expire, reconcile
 from fcgipm.core.refusing import refused_at, refused_until
 from fcgipm.core.view import AppView, Explanation, LiveInstance, Prospect
 from fcgipm.core.world import World, terms_of_dynamic
@@ -94,6 +94,8 @@ class Engine:
         if not (self.shutting_down and isinstance(event, _WISHES)):
             self._take(event, now, out)
             _have_judged(concerned, event, now)
+        for books in self._books.values() if concerned is None else concerned:
+            expire(books, now, out)
         if isinstance(event, ev.Observed):
             moved = self._observe(event, now)
             concerned = None if concerned is None else [*{one.name: one for one in (*concerned, *moved)}.values()]

@@ -33,7 +33,6 @@ _DONE: Final = {
 
 def reconcile(books: Books, now: Instant, out: list[Command]) -> None:
     """Append to *out* the commands that bring *books* nearer to what is wanted."""
-    _expire(books, now, out)
     _resize(books, now)
     _relieve(books, now)
     _roll(books, now, out)
@@ -72,7 +71,8 @@ def heal(books: Books, why: str, out: list[Command]) -> None:
     books.backoff = Backoff()
 
 
-def _expire(books: Books, now: Instant, out: list[Command]) -> None:
+def expire(books: Books, now: Instant, out: list[Command]) -> None:
+    """Give up what is overdue, and forget what has passed: of all whom an event concerns, before any is judged."""
     books.late = {
         generation: one for generation, one in books.late.items() if one.gone_at > now or one.slot.instance is not None
     }
