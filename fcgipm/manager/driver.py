@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from fcgipm import wire
@@ -70,6 +70,17 @@ class Driver:
             raise
         self.state.changed.notify()
         self.ensuring.after_step()
+
+    def glance(self, now: Instant) -> Mapping[str, events.Sample]:
+        """Return what is to be seen of every application, for people.
+
+        The engine is told of somebody at an application that it lets rest: he came before the keeper watched for him.
+        """
+        samples = self.observer.glance(now)
+        stirred = self.observer.stirred(samples, now)
+        if stirred:
+            self.step(self.observer.observe(stirred, now))
+        return samples
 
     def _give(self, event: events.Event, now: Instant) -> None:
         for command in self.state.engine.step(event, now):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from fcgipm import wire
+from fcgipm.config.schema import SECOND, Duration
 from fcgipm.core.commands import Severity
 from fcgipm.core.events import Instant, Observed, Sample
 from fcgipm.manager.sampling import Sampler
@@ -43,6 +44,8 @@ class Observer:
         self._scales = Scales(state)
         self._kept: dict[str, tuple[int, int]] = {}
         """Of those that the engine follows: connection time and requests that it has not heard of yet."""
+        self._observed_at: dict[str, Instant] = {}
+        """When those were looked at for the engine last."""
         self._failure = ""
 
     def close(self) -> None:
@@ -55,6 +58,7 @@ class Observer:
         for name, sample in samples.items():
             kept = self._kept.get(name)
             self._kept[name] = _NOTHING
+            self._observed_at[name] = now
             told = None if self.reported is None else self.reported.take(name)
             if told is None:
                 told = sample.connection_time, sample.requests
@@ -75,7 +79,16 @@ class Observer:
             for name, (time, requests) in self._kept.items()
             if name in samples
         }
+        self._observed_at = {name: at for name, at in self._observed_at.items() if name in samples}
         return samples
+
+    def stirred(self, samples: Mapping[str, Sample], now: Instant) -> list[str]:
+        """Return those of *samples* where somebody is, though the engine has not wanted to look for a while."""
+        return [
+            name
+            for name, at in self._observed_at.items()
+            if now - at > _LEFT_ALONE and name in samples and (samples[name].busy or samples[name].queued)
+        ]
 
     async def prepare(self, *, within: float) -> None:
         """Have the keeper tell, before a `glance`, what only it can see; after *within* seconds it does not matter."""
@@ -101,3 +114,5 @@ class Observer:
 
 
 _NOTHING = (0, 0)
+_LEFT_ALONE: Final[Duration] = 2 * SECOND
+"""For longer than this the engine leaves alone only who rests: who is busy is looked at once a second."""

@@ -31,7 +31,7 @@ async def show_status(call: Call) -> web.StreamResponse:
     now = state.now()
     views = [view for view in state.engine.view(now) if named(view.name, names)]
     usage = read_usage([each.pid for view in views for each in view.instances if each.pid is not None])
-    samples = call.driver.observer.glance(now)
+    samples = call.driver.glance(now)
     apps = [*managed(state, views, samples, usage), *(external(each, reach) for each in externals)]
     return answer({**daemon(state), "apps": apps})
 
@@ -65,7 +65,7 @@ async def show_explanation(call: Call) -> web.StreamResponse:
     if found is not None and found.policy == "classic":
         driver.step(driver.observer.observe([name], state.now()))
     now, wall = state.now(), wall_clock()
-    found, samples = state.engine.explain(name, now), driver.observer.glance(now)
+    found, samples = state.engine.explain(name, now), driver.glance(now)
     if found is None:
         raise unknown_app(name, state.applications)
     definition = state.applications.get(name)
@@ -107,7 +107,7 @@ async def metrics(driver: Driver, asked: web.BaseRequest) -> web.StreamResponse:
         reload_unix=state.reload_unix,
         processes={"keeper": state.keeper_pid, "manager": os.getpid()},
         apps=state.engine.view(now),
-        samples=driver.observer.glance(now),
+        samples=driver.glance(now),
         reachable={name: found.state == "reachable" for name, found in reach.items() if found.state != "unknown"},
     )
     body, kind = render(picture, state.tally, asked.headers.get("Accept", ""))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import select
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -131,6 +133,19 @@ def test_an_instance_that_is_too_large_is_replaced_while_it_serves(
         visitor.close()
     until(lambda: before not in daemon.instances("demo", None), what="the large one goes when it is idle")
     assert metrics(daemon)["spawns_total", "demo", "recycle"] == 1
+
+
+def test_who_was_served_before_anybody_was_told_of_him_ends_the_rest_when_he_is_seen(
+    start_daemon: Callable[..., Daemon], stack: ExitStack
+) -> None:
+    daemon = start_daemon(f'[app.demo]\ncommand = {DEMO}\ndirectory = "/"\nmax-memory = "1M"\n')
+    os.kill(daemon.pid, signal.SIGSTOP)  # the keeper, who watches for him
+    try:
+        visit(stack, daemon, "demo")
+        until(lambda: daemon.app("demo")["busy"] == 1, what="he is served")
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+    until(lambda: len(daemon.app("demo")["instances"]) == 2, within=20, what="the large one is replaced")
 
 
 @pytest.mark.root
