@@ -139,6 +139,7 @@ def test_who_was_served_before_anybody_was_told_of_him_ends_the_rest_when_he_is_
     start_daemon: Callable[..., Daemon], stack: ExitStack
 ) -> None:
     daemon = start_daemon(f'[app.demo]\ncommand = {DEMO}\ndirectory = "/"\nmax-memory = "1M"\n')
+    until(lambda: daemon.app("demo")["instances"][0]["age"] > 3, what="the first looks are over")
     os.kill(daemon.pid, signal.SIGSTOP)  # the keeper, who watches for him
     try:
         visit(stack, daemon, "demo")
