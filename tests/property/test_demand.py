@@ -528,7 +528,9 @@ class Demand(RuleBasedStateMachine):
             surge = sum(self.surge(name) for name, one in self.definitions.items() if one.is_dynamic)
             in_all = self.in_all() - surge
             assert in_all <= max(self.dynamic.max_processes, self.in_all_before), "above the maximum of all"
-            self.in_all_before = in_all
+            # Who is being tried may stay after all, where the limit was lowered meanwhile.
+            tried = [one for one in self.played.processes.values() if one.ordered_away and not one.killed]
+            self.in_all_before = in_all + sum(one.app in SCRIPTS for one in tried)
 
     @invariant()
     def nobody_is_lost_by_a_removal(self) -> None:
