@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +11,8 @@ import pytest
 from harness.daemon import Daemon
 from harness.load import Load
 from harness.waiting import until
+
+from fcgipm.fastcgi import encode_request
 
 DEMO = f'["{sys.executable}", "-m", "fcgipm.demo"]'
 
@@ -40,3 +43,18 @@ def test_replacements_come_first_and_one_at_a_time_and_no_visitor_is_lost(
     assert at_most_starting == 1, "one at a time"
     name = limit.partition(" ")[0]
     assert f"({name})" in daemon.ctl("explain", "demo").stdout
+
+
+def test_who_serves_somebody_stays_until_he_is_served(start_daemon: Callable[..., Daemon]) -> None:
+    daemon = start_daemon(f'[app.demo]\ncommand = {DEMO}\ndirectory = "/"\nmax-lifetime = 1\n')
+    (first,) = daemon.instances("demo")
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.settimeout(10)
+        slow.connect(str(daemon.socket("demo")))
+        until(lambda: daemon.app("demo")["busy"] == 1, what="it is served by the only one")
+        until(lambda: first not in daemon.instances("demo"), what="the replacement has come")
+        until(lambda: daemon.instances("demo"), what="and is ready")
+        until(lambda: "(busy)" in daemon.ctl("events").stdout, what="the old one was asked to go")
+        slow.sendall(encode_request({"REQUEST_METHOD": "GET"}))
+        assert slow.recv(1 << 16)
+    until(lambda: first not in daemon.instances("demo", None), what="it has gone")
