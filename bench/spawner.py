@@ -17,9 +17,10 @@ from collections.abc import Callable
 from typing import Any
 
 from fcgipm.config.identity import Identity
-from fcgipm.keeper import loop, spawn
+from fcgipm.keeper import loop
 from fcgipm.keeper.dispatch import Dispatch
-from fcgipm.keeper.recipe import Limit, Recipe
+from fcgipm.keeper.instances import spawn
+from fcgipm.keeper.instances.recipe import Limit, Recipe
 from fcgipm.keeper.signals import Signals
 from fcgipm.log import Logger, open_sink
 

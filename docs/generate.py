@@ -31,8 +31,8 @@ from fcgipm.config.schema import (
 )
 from fcgipm.config.values import bounds
 from fcgipm.core.commands import Topic
-from fcgipm.manager import families
-from fcgipm.manager.arguments import fields_of
+from fcgipm.manager.serving.arguments import fields_of
+from fcgipm.manager.telling import families
 from fcgipm.verbs import VERBS, Access, Apps, ExitCode, Verb
 
 ROOT: Final = Path(__file__).parents[1]

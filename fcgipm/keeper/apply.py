@@ -17,18 +17,18 @@ from fcgipm.config.schema import SECOND, Application, Change
 from fcgipm.counting import counted
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.dispatch import described
-from fcgipm.keeper.handover import definitions_of
-from fcgipm.keeper.listener import Listener
-from fcgipm.keeper.listeners import Listeners
-from fcgipm.keeper.sockets import SocketError
+from fcgipm.keeper.listening.listener import Listener
+from fcgipm.keeper.listening.listeners import Listeners
+from fcgipm.keeper.listening.sockets import SocketError
+from fcgipm.keeper.supervising.handover import definitions_of
 from fcgipm.linux import memory
 
 if TYPE_CHECKING:
     from fcgipm.config.loaded import Loaded
-    from fcgipm.keeper.programs import Programs
+    from fcgipm.keeper.instances.programs import Programs
+    from fcgipm.keeper.instances.starting import Starting
     from fcgipm.keeper.progress import Progress
-    from fcgipm.keeper.starting import Starting
-    from fcgipm.keeper.undeclared import Undeclared
+    from fcgipm.keeper.roots.undeclared import Undeclared
 
 _OF_THE_SOCKET = frozenset({"socket-mode", "socket-owner", "socket-group", "listen-queue-depth"})
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from fcgipm.config.schema import MILLISECOND, SECOND
-from fcgipm.keeper.book import Book
+from fcgipm.keeper.instances.book import Book
 
 _FIRST_PAUSE: Final = 20 * MILLISECOND
 _LONGEST_PAUSE: Final = 1 * SECOND

@@ -9,12 +9,12 @@ from typing import Final
 from fcgipm import wire
 from fcgipm.config.schema import SECOND
 from fcgipm.counting import counted
-from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
-from fcgipm.keeper.cutting import cut_all
 from fcgipm.keeper.emptying import Emptying
-from fcgipm.keeper.strays import Strays
-from fcgipm.keeper.supervise import Supervisor
+from fcgipm.keeper.instances.book import Book
+from fcgipm.keeper.instances.cutting import cut_all
+from fcgipm.keeper.instances.strays import Strays
+from fcgipm.keeper.supervising.supervise import Supervisor
 
 GRACE: Final = 15 * SECOND
 """What the manager has beyond the longest stop-timeout."""

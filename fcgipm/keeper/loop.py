@@ -15,32 +15,32 @@ from fcgipm import wire
 from fcgipm.counting import counted
 from fcgipm.keeper.answers import Answers
 from fcgipm.keeper.apply import Applier
-from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
-from fcgipm.keeper.conversation import Handover
 from fcgipm.keeper.dispatch import Dispatch
 from fcgipm.keeper.emptying import Emptying
 from fcgipm.keeper.ending import Ending
-from fcgipm.keeper.guard import Guard
-from fcgipm.keeper.handover import Briefing
-from fcgipm.keeper.identity import why_it_cannot_run
-from fcgipm.keeper.listeners import Listeners
+from fcgipm.keeper.instances.book import Book
+from fcgipm.keeper.instances.identity import why_it_cannot_run
+from fcgipm.keeper.instances.outputs import Outputs
+from fcgipm.keeper.instances.programs import Programs
+from fcgipm.keeper.instances.starting import Starting
+from fcgipm.keeper.instances.strays import Strays
+from fcgipm.keeper.listening.guard import Guard
+from fcgipm.keeper.listening.listeners import Listeners
+from fcgipm.keeper.listening.own_sockets import OwnSockets
+from fcgipm.keeper.listening.place import Places
+from fcgipm.keeper.listening.sockets import SocketError
 from fcgipm.keeper.logfile import open_log, reopen_log
-from fcgipm.keeper.orders import Actions, Orders
-from fcgipm.keeper.outputs import Outputs
-from fcgipm.keeper.own_sockets import OwnSockets
-from fcgipm.keeper.place import Places
 from fcgipm.keeper.powers import lacking_rights, raise_limit
-from fcgipm.keeper.programs import Programs
 from fcgipm.keeper.progress import Outcome, Progress
 from fcgipm.keeper.reaper import reap_all
+from fcgipm.keeper.roots.undeclared import Undeclared
 from fcgipm.keeper.runtime import Runtime, StartError
 from fcgipm.keeper.signals import Signals
-from fcgipm.keeper.sockets import SocketError
-from fcgipm.keeper.starting import Starting
-from fcgipm.keeper.strays import Strays
-from fcgipm.keeper.supervise import Supervisor
-from fcgipm.keeper.undeclared import Undeclared
+from fcgipm.keeper.supervising.conversation import Handover
+from fcgipm.keeper.supervising.handover import Briefing
+from fcgipm.keeper.supervising.orders import Actions, Orders
+from fcgipm.keeper.supervising.supervise import Supervisor
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import systemd
 from fcgipm.linux.sock_diag import Diag

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
-from fcgipm.keeper.book import Book, Instance
+from fcgipm.keeper.instances.book import Book, Instance
 from fcgipm.linux import pidfd as pidfds
 
 

@@ -13,10 +13,10 @@ from fcgipm.core.commands import Command, Severity, Shutdown, Spawn, Tell, Topic
 from fcgipm.core.events import Instant
 from fcgipm.log import wall_clock
 from fcgipm.manager import translate
-from fcgipm.manager.ensuring import Ensuring
-from fcgipm.manager.observe import Observer
-from fcgipm.manager.record import EventRecord
+from fcgipm.manager.connectors.ensuring import Ensuring
+from fcgipm.manager.observing.observe import Observer
 from fcgipm.manager.state import Member, State
+from fcgipm.manager.telling.record import EventRecord
 
 _NANOSECONDS: Final = 1_000_000_000
 LAST_LINES: Final = 10

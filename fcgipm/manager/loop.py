@@ -17,13 +17,14 @@ from fcgipm.core import events
 from fcgipm.core.commands import Severity
 from fcgipm.linux import memory
 from fcgipm.log import wall_clock
-from fcgipm.manager import control, translate
-from fcgipm.manager.connector import serve_connector
-from fcgipm.manager.destination import Destination
+from fcgipm.manager import translate
+from fcgipm.manager.connectors.connector import serve_connector
 from fcgipm.manager.driver import Driver
-from fcgipm.manager.record import EventRecord, LogLine
-from fcgipm.manager.reports import serve_reports
+from fcgipm.manager.observing.reports import serve_reports
+from fcgipm.manager.serving import control
 from fcgipm.manager.state import State
+from fcgipm.manager.telling.destination import Destination
+from fcgipm.manager.telling.record import EventRecord, LogLine
 
 EX_SOFTWARE: Final = 70
 _UCRED: Final = struct.Struct("3i")

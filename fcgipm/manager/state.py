@@ -12,13 +12,14 @@ from fcgipm.config.schema import Application, Daemon, Dynamic, External
 from fcgipm.core.engine import Engine
 from fcgipm.core.events import InstanceId, Instant
 from fcgipm.core.view import AppView
-from fcgipm.manager import scripts, translate
-from fcgipm.manager.feed import Change, Feed
-from fcgipm.manager.listeners import Listeners
-from fcgipm.manager.logs import Logs
-from fcgipm.manager.reach import Prober
-from fcgipm.manager.record import EventRecord
-from fcgipm.manager.tally import Tally
+from fcgipm.manager import translate
+from fcgipm.manager.connectors import scripts
+from fcgipm.manager.observing.listeners import Listeners
+from fcgipm.manager.observing.reach import Prober
+from fcgipm.manager.telling.feed import Change, Feed
+from fcgipm.manager.telling.logs import Logs
+from fcgipm.manager.telling.record import EventRecord
+from fcgipm.manager.telling.tally import Tally
 
 EVENTS_KEPT: Final = 1_000
 EVENT_BYTES: Final = 1024 * 1024

@@ -1,4 +1,4 @@
-"""Instances started by `fcgipm.keeper.spawn`, without a daemon around them."""
+"""Instances started by `fcgipm.keeper.instances.spawn`, without a daemon around them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from fcgipm.config.identity import Identity
-from fcgipm.keeper import readiness, session, spawn
-from fcgipm.keeper.recipe import Recipe
-from fcgipm.keeper.session import Process
+from fcgipm.keeper.instances import readiness, session, spawn
+from fcgipm.keeper.instances.recipe import Recipe
+from fcgipm.keeper.instances.session import Process
 from fcgipm.linux import pidfd
 from fcgipm.linux.sock_diag import Endpoint, endpoint_of
 from harness.waiting import readable, until

@@ -28,8 +28,8 @@ from harness.waiting import until
 from fcgipm import wire
 from fcgipm.config import schema
 from fcgipm.config.schema import SECOND, Application, Root
-from fcgipm.manager.connector import IN_ALL, PER_USER, SLOWEST
-from fcgipm.manager.question import MAX_HEAD
+from fcgipm.manager.connectors.connector import IN_ALL, PER_USER, SLOWEST
+from fcgipm.manager.connectors.question import MAX_HEAD
 from fcgipm.reporting import APACHE, LIGHTTPD, MAX_DATAGRAM, NGINX
 
 

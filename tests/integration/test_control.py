@@ -23,12 +23,12 @@ from harness.waiting import ended, until
 from fcgipm import wire
 from fcgipm.codec import to_json
 from fcgipm.config.schema import Application, External
-from fcgipm.manager.arguments import fields_of
 from fcgipm.manager.driver import LAST_BYTES, LAST_LINES
-from fcgipm.manager.feed import MAX_BEHIND, MAX_BEHIND_BYTES
-from fcgipm.manager.logs import RING_BYTES
-from fcgipm.manager.record import EventRecord, LogLine
+from fcgipm.manager.serving.arguments import fields_of
 from fcgipm.manager.state import EVENT_BYTES, EVENTS_KEPT
+from fcgipm.manager.telling.feed import MAX_BEHIND, MAX_BEHIND_BYTES
+from fcgipm.manager.telling.logs import RING_BYTES
+from fcgipm.manager.telling.record import EventRecord, LogLine
 from fcgipm.verbs import VERBS
 
 PROTOCOL = (Path(__file__).parents[2] / "docs/control-protocol.md").read_text()

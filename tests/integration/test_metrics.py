@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fcgipm import wire
 from fcgipm.config.schema import Application, External
-from fcgipm.manager.families import FAMILIES, PREFIX
+from fcgipm.manager.telling.families import FAMILIES, PREFIX
 
 
 @pytest.fixture

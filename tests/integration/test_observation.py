@@ -18,7 +18,7 @@ from harness.visitors import from_elsewhere, leave
 from harness.waiting import until
 from prometheus_client.parser import text_string_to_metric_families
 
-from fcgipm.manager.families import PREFIX
+from fcgipm.manager.telling.families import PREFIX
 
 DEMO = f'["{sys.executable}", "-m", "fcgipm.demo"]'
 

@@ -14,8 +14,8 @@ from harness.instances import ENVIRONMENT, Stage, read_line, recipe
 from harness.programs import PERL, SLEEPERS, STDIO, THREADED, WAITERS, compiled, waiting
 from harness.waiting import until
 
-from fcgipm.keeper import session
-from fcgipm.keeper.readiness import Look, look
+from fcgipm.keeper.instances import session
+from fcgipm.keeper.instances.readiness import Look, look
 from fcgipm.linux import procfs
 
 

@@ -22,9 +22,9 @@ from harness.load import ROOT
 from harness.programs import VFORK, WAITERS, compiled, waiting
 from harness.waiting import ended, until
 
-from fcgipm.keeper import retire, session
-from fcgipm.keeper.readiness import Look
-from fcgipm.keeper.retire import Result, cut, try_removal
+from fcgipm.keeper.instances import retire, session
+from fcgipm.keeper.instances.readiness import Look
+from fcgipm.keeper.instances.retire import Result, cut, try_removal
 from fcgipm.linux import procfs
 from fcgipm.linux.sock_diag import Diag
 
@@ -389,8 +389,8 @@ import os, signal, sys
 from pathlib import Path
 from harness.instances import Stage, identity, read_line, recipe
 from harness.programs import waiting
-from fcgipm.keeper.readiness import Look
-from fcgipm.keeper.retire import cut, try_removal
+from fcgipm.keeper.instances.readiness import Look
+from fcgipm.keeper.instances.retire import cut, try_removal
 
 def attempt():
     return try_removal(

@@ -21,9 +21,9 @@ import pytest
 from harness.components import absent, need
 from harness.instances import Stage, identity, python, read_line, recipe
 
-from fcgipm.keeper import spawn
-from fcgipm.keeper.recipe import Limit, wrapper_arguments
-from fcgipm.keeper.spawn import SpawnError
+from fcgipm.keeper.instances import spawn
+from fcgipm.keeper.instances.recipe import Limit, wrapper_arguments
+from fcgipm.keeper.instances.spawn import SpawnError
 from fcgipm.linux import dispositions, pidfd
 from fcgipm.linux.rlimits import LIMIT_NUMBERS
 

@@ -15,9 +15,9 @@ from harness.instances import ENVIRONMENT, Instance, Stage, recipe
 from harness.load import Load
 from harness.programs import STDIO, THREADED, compiled
 
-from fcgipm.keeper import session
-from fcgipm.keeper.recipe import Recipe
-from fcgipm.keeper.retire import Result, try_removal
+from fcgipm.keeper.instances import session
+from fcgipm.keeper.instances.recipe import Recipe
+from fcgipm.keeper.instances.retire import Result, try_removal
 
 PHP_SCRIPT = "<?php usleep(300); echo 'hello';"
 KILLS = 100

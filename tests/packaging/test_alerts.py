@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.components import need
 
-from fcgipm.manager.families import FAMILIES, PREFIX
+from fcgipm.manager.telling.families import FAMILIES, PREFIX
 from fcgipm.verbs import VERBS
 
 RULES = Path(__file__).parents[2] / "etc/prometheus/fcgipm.rules.yml"

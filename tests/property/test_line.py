@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fcgipm.core.events import Instant
 from fcgipm.linux.sock_diag import Queue
 from fcgipm.linux.visitors import Waiting
-from fcgipm.manager.line import Line
+from fcgipm.manager.observing.line import Line
 
 COME, ACCEPT, GIVE_UP, LOOK = "come", "accept", "give up", "look"
 HAPPENINGS = st.lists(

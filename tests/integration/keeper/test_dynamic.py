@@ -20,8 +20,8 @@ from harness.waiting import readable, until
 
 from fcgipm import wire
 from fcgipm.config.load import load
-from fcgipm.keeper import spawn
-from fcgipm.keeper.scripts import examine
+from fcgipm.keeper.instances import spawn
+from fcgipm.keeper.roots.scripts import examine
 
 Start = Callable[..., Rig]
 PYTHON = f"#!{os.path.realpath(sys.executable)} -IS\n"

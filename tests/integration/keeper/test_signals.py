@@ -13,7 +13,7 @@ from harness.keeper import SERVE, Rig, python
 from harness.waiting import ended, readable, until
 
 from fcgipm import wire
-from fcgipm.keeper import session
+from fcgipm.keeper.instances import session
 from fcgipm.linux import procfs
 
 Start = Callable[..., Rig]

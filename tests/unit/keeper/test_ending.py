@@ -16,14 +16,14 @@ from harness.instances import recipe
 
 from fcgipm.config.identity import own_identity
 from fcgipm.config.schema import SECOND
-from fcgipm.keeper.book import Book, Instance
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.dispatch import Dispatch
 from fcgipm.keeper.emptying import Emptying
 from fcgipm.keeper.ending import Ending
-from fcgipm.keeper.listener import Listener
-from fcgipm.keeper.strays import Strays
-from fcgipm.keeper.supervise import Supervisor
+from fcgipm.keeper.instances.book import Book, Instance
+from fcgipm.keeper.instances.strays import Strays
+from fcgipm.keeper.listening.listener import Listener
+from fcgipm.keeper.supervising.supervise import Supervisor
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux.sock_diag import Diag, endpoint_of
 from fcgipm.log import FileSink, Logger, open_file

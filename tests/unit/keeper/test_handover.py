@@ -9,7 +9,7 @@ from pathlib import Path
 from fcgipm.codec import to_json
 from fcgipm.config.definitions import application, daemon, external
 from fcgipm.config.load import load
-from fcgipm.keeper.handover import definitions_of
+from fcgipm.keeper.supervising.handover import definitions_of
 
 TEXT = """
 [fcgipm]

@@ -16,10 +16,10 @@ from fcgipm.config.load import load
 from fcgipm.config.schema import SECOND
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.dispatch import Dispatch
-from fcgipm.keeper.guard import Guard
-from fcgipm.keeper.listeners import LATE, Listeners
-from fcgipm.keeper.place import Places
-from fcgipm.keeper.sockets import SocketError
+from fcgipm.keeper.listening.guard import Guard
+from fcgipm.keeper.listening.listeners import LATE, Listeners
+from fcgipm.keeper.listening.place import Places
+from fcgipm.keeper.listening.sockets import SocketError
 from fcgipm.linux.sock_diag import Diag
 from fcgipm.log import FileSink, Logger, open_file
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fcgipm.config.schema import Root
-from fcgipm.keeper.listing import Listing
+from fcgipm.keeper.roots.listing import Listing
 
 
 def listed(place: Path, **options: Any) -> tuple[Listing, list[str]]:

@@ -12,12 +12,12 @@ import pytest
 
 from fcgipm import wire
 from fcgipm.config.identity import own_identity
-from fcgipm.keeper.book import Book
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.dispatch import Dispatch
-from fcgipm.keeper.orders import Orders
+from fcgipm.keeper.instances.book import Book
+from fcgipm.keeper.instances.starting import Starting
 from fcgipm.keeper.progress import Progress
-from fcgipm.keeper.starting import Starting
+from fcgipm.keeper.supervising.orders import Orders
 from fcgipm.linux.sock_diag import Diag
 from fcgipm.log import FileSink, Logger, open_file
 

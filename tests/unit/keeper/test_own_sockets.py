@@ -14,10 +14,10 @@ import pytest
 
 from fcgipm.config.load import Loaded, load
 from fcgipm.keeper.dispatch import Dispatch
-from fcgipm.keeper.guard import Guard
-from fcgipm.keeper.own_sockets import OwnSockets
-from fcgipm.keeper.place import Places
-from fcgipm.keeper.sockets import SocketError
+from fcgipm.keeper.listening.guard import Guard
+from fcgipm.keeper.listening.own_sockets import OwnSockets
+from fcgipm.keeper.listening.place import Places
+from fcgipm.keeper.listening.sockets import SocketError
 from fcgipm.linux.sock_diag import Diag, endpoint_of
 from fcgipm.log import FileSink, Logger, open_file
 

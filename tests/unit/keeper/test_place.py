@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fcgipm.keeper.place import Place, Places
-from fcgipm.keeper.sockets import Attributes, FileId, SocketError
+from fcgipm.keeper.listening.place import Place, Places
+from fcgipm.keeper.listening.sockets import Attributes, FileId, SocketError
 
 ATTRIBUTES = Attributes(os.geteuid(), os.getegid(), 0o660)
 

@@ -7,7 +7,7 @@ import os
 import pytest
 from harness.waiting import until
 
-from fcgipm.keeper.book import Book
+from fcgipm.keeper.instances.book import Book
 from fcgipm.keeper.reaper import reap_all
 
 

@@ -12,8 +12,8 @@ from fcgipm.config.identity import Identity
 from fcgipm.config.load import load
 from fcgipm.config.loaded import Loaded
 from fcgipm.config.schema import Application
-from fcgipm.keeper.definitions import definition_of, with_applications
-from fcgipm.keeper.recipe import Limit, Recipe, recipe_of, recipe_of_refuser, wrapper_arguments
+from fcgipm.keeper.instances.recipe import Limit, Recipe, recipe_of, recipe_of_refuser, wrapper_arguments
+from fcgipm.keeper.roots.definitions import definition_of, with_applications
 from fcgipm.linux.rlimits import LIMIT_NUMBERS
 
 BLOG = Identity(1000, 1001, (1001,), "blog", "staff", "/home/blog")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fcgipm.keeper.reserve import SIZE, Reserve
+from fcgipm.keeper.supervising.reserve import SIZE, Reserve
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from fcgipm.config.dynamic import named
 from fcgipm.config.load import load
 from fcgipm.config.loaded import Loaded
 from fcgipm.config.scriptrule import NotExecutable, ScriptError, Unseen
-from fcgipm.keeper.scripts import examine, owner_of
+from fcgipm.keeper.roots.scripts import examine, owner_of
 
 STRANGER, OWNER, USER = 4711, 4712, 4713
 

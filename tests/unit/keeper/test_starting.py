@@ -12,9 +12,9 @@ import pytest
 from harness.instances import recipe
 from harness.waiting import ended
 
-from fcgipm.keeper import spawn
-from fcgipm.keeper.book import Book, Instance
-from fcgipm.keeper.starting import Starting
+from fcgipm.keeper.instances import spawn
+from fcgipm.keeper.instances.book import Book, Instance
+from fcgipm.keeper.instances.starting import Starting
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from fcgipm import wire
 from fcgipm.config.identity import own_identity
 from fcgipm.config.schema import SECOND
 from fcgipm.keeper.context import Context
-from fcgipm.keeper.conversation import Handover
 from fcgipm.keeper.dispatch import Dispatch
-from fcgipm.keeper.supervise import PATIENCE, Supervisor
+from fcgipm.keeper.supervising.conversation import Handover
+from fcgipm.keeper.supervising.supervise import PATIENCE, Supervisor
 from fcgipm.linux.sock_diag import Diag
 from fcgipm.log import FileSink, Logger, open_file
 

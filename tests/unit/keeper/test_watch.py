@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fcgipm.config.schema import MILLISECOND, SECOND
 from fcgipm.core.events import Readiness, Refusal, Removal
-from fcgipm.keeper.readiness import Look, Watch
-from fcgipm.keeper.retire import Result
+from fcgipm.keeper.instances.readiness import Look, Watch
+from fcgipm.keeper.instances.retire import Result
 
 START = 1_000 * SECOND
 

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from fcgipm.manager.access import Peer, peer_of, role_of
+from fcgipm.manager.serving.access import Peer, peer_of, role_of
 from fcgipm.verbs import Access
 
 KEEPER = 500

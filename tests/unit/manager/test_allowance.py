@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from fcgipm.manager.allowance import BURST, LINES_PER_SECOND, Allowance
+from fcgipm.manager.telling.allowance import BURST, LINES_PER_SECOND, Allowance
 
 SECOND = 1_000_000_000
 

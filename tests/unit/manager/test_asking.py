@@ -13,8 +13,8 @@ from fcgipm.config.schema import SECOND, Application
 from fcgipm.core import events
 from fcgipm.core.commands import Spawn
 from fcgipm.core.events import InstanceId, Readiness
-from fcgipm.manager.answer import Answer, Ending
-from fcgipm.manager.asking import Asker, Asking
+from fcgipm.manager.connectors.answer import Answer, Ending
+from fcgipm.manager.connectors.asking import Asker, Asking
 from fcgipm.manager.state import State
 
 

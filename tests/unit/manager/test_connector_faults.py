@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from fcgipm.core.commands import Severity
-from fcgipm.manager.connector import Connection, Desk
+from fcgipm.manager.connectors.connector import Connection, Desk
 
 QUESTION = b"GET /v1/ensure HTTP/1.1\r\nX-Fcgipm-App: blog\r\n\r\n"
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcgipm.manager.answer import Answer, Ending
-from fcgipm.manager.question import MAX_HEAD, BadRequest, Question, Reader, encode, refuse
+from fcgipm.manager.connectors.answer import Answer, Ending
+from fcgipm.manager.connectors.question import MAX_HEAD, BadRequest, Question, Reader, encode, refuse
 
 START = b"GET /v1/ensure HTTP/1.1\r\nHost: fcgipm\r\n"
 GOOD = START + b"X-Fcgipm-App: blog\r\n\r\n"

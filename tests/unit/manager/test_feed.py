@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from fcgipm.manager.feed import MAX_BEHIND, MAX_BEHIND_BYTES, Change, Feed, Window
+from fcgipm.manager.telling.feed import MAX_BEHIND, MAX_BEHIND_BYTES, Change, Feed, Window
 
 
 @dataclass(frozen=True)

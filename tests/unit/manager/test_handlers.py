@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from fcgipm.manager import arguments, handlers
-from fcgipm.manager.refusal import Refused
+from fcgipm.manager.serving import arguments, handlers
+from fcgipm.manager.serving.refusal import Refused
 from fcgipm.verbs import VERBS
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fcgipm import wire
-from fcgipm.manager.listeners import Listeners
+from fcgipm.manager.observing.listeners import Listeners
 
 UNIX = wire.ListenerFact(app="a", generation=1, address="unix:/a", bound="/p/a.1", published=True, inode=11)
 TCP = wire.ListenerFact(app="t", generation=1, address="tcp:::1:9", bound="tcp:::1:9", published=True, inode=21)

@@ -19,10 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from fcgipm.core.commands import Severity, Tell, Topic
 from fcgipm.core.events import InstanceId, Instant, Sample
 from fcgipm.core.view import AppState, AppView, InstanceView
-from fcgipm.manager.answer import Ending
-from fcgipm.manager.families import FAMILIES, PREFIX, Family, Type, document
-from fcgipm.manager.metrics import Picture, render
-from fcgipm.manager.tally import Requests, Tally
+from fcgipm.manager.connectors.answer import Ending
+from fcgipm.manager.telling.families import FAMILIES, PREFIX, Family, Type, document
+from fcgipm.manager.telling.metrics import Picture, render
+from fcgipm.manager.telling.tally import Requests, Tally
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 ME = InstanceView(
@@ -224,7 +224,7 @@ def test_no_label_is_a_process_id() -> None:
 
 def test_the_page_is_made_from_the_table() -> None:
     page = Path(__file__).parents[3] / "docs" / "metrics.md"
-    assert page.read_text() == document(), "run: python -m fcgipm.manager.families > docs/metrics.md"
+    assert page.read_text() == document(), "run: python -m fcgipm.manager.telling.families > docs/metrics.md"
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)

@@ -18,7 +18,7 @@ from fcgipm.codec import to_json
 from fcgipm.config.schema import SECOND, Application, Daemon
 from fcgipm.core.commands import Severity
 from fcgipm.core.events import InstanceId, Instant, Sample
-from fcgipm.manager.observe import Observer
+from fcgipm.manager.observing.observe import Observer
 from fcgipm.manager.state import Member, State
 
 START = 100 * SECOND

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from fcgipm.config.schema import External
-from fcgipm.manager.reach import Prober, Reach
+from fcgipm.manager.observing.reach import Prober, Reach
 
 
 def look(prober: Prober, *externals: External, within: float = 2) -> dict[str, Reach]:

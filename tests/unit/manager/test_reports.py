@@ -18,7 +18,7 @@ from fcgipm.core import events
 from fcgipm.core.commands import Severity
 from fcgipm.core.events import InstanceId, Readiness
 from fcgipm.manager.driver import Driver
-from fcgipm.manager.reports import LATELY, PAUSE, Inbox, Reports
+from fcgipm.manager.observing.reports import LATELY, PAUSE, Inbox, Reports
 from fcgipm.manager.state import State
 from fcgipm.reporting import Report, encode
 

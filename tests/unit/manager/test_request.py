@@ -16,7 +16,7 @@ from harness.components import absent
 
 from fcgipm.config.schema import Application, External
 from fcgipm.fastcgi import Response
-from fcgipm.manager.request import RequestError, params, request
+from fcgipm.manager.serving.request import RequestError, params, request
 
 Demo = Callable[[socket.socket], None]
 

@@ -15,9 +15,9 @@ from harness.visitors import accepted, connected, from_elsewhere, inode_of, tcp_
 from fcgipm import wire
 from fcgipm.config.schema import MILLISECOND, SECOND
 from fcgipm.core.events import Instant, Sample
-from fcgipm.manager.listeners import Listeners
-from fcgipm.manager.sampling import AT_REST, Sampler
-from fcgipm.manager.strangers import Strangers
+from fcgipm.manager.observing.listeners import Listeners
+from fcgipm.manager.observing.sampling import AT_REST, Sampler
+from fcgipm.manager.observing.strangers import Strangers
 
 START = 100 * SECOND
 

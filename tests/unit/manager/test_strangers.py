@@ -9,7 +9,7 @@ import pytest
 
 from fcgipm.config.schema import MILLISECOND, SECOND
 from fcgipm.core.events import Instant
-from fcgipm.manager.strangers import Strangers
+from fcgipm.manager.observing.strangers import Strangers
 
 
 class Scene:

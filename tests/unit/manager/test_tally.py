@@ -7,9 +7,9 @@ import pytest
 from fcgipm import wire
 from fcgipm.core.commands import Severity, Tell, Topic
 from fcgipm.core.events import InstanceId, Removal
-from fcgipm.manager.families import FAMILIES, STARTUP_BUCKETS
-from fcgipm.manager.tally import Histogram, Requests, Tally
-from fcgipm.manager.usage import Usage
+from fcgipm.manager.observing.usage import Usage
+from fcgipm.manager.telling.families import FAMILIES, STARTUP_BUCKETS
+from fcgipm.manager.telling.tally import Histogram, Requests, Tally
 
 ONE = InstanceId(1)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fcgipm.manager.usage import read_process, read_usage
+from fcgipm.manager.observing.usage import read_process, read_usage
 
 PARENT = """
 import os, sys

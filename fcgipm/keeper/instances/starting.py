@@ -1,0 +1,250 @@
+"""Instances from fork to ready, and to their end."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from typing import TYPE_CHECKING, Final
+
+from fcgipm import wire
+from fcgipm.config.schema import MILLISECOND, SECOND, Application
+from fcgipm.keeper.context import Context
+from fcgipm.keeper.instances import readiness, spawn
+from fcgipm.keeper.instances.book import Book, Instance
+from fcgipm.keeper.instances.outputs import Outputs
+from fcgipm.keeper.instances.recipe import Recipe, recipe_of, recipe_of_refuser
+from fcgipm.keeper.instances.spawn import SpawnError
+from fcgipm.keeper.listening.listeners import Listeners
+from fcgipm.keeper.listening.sockets import SocketError
+from fcgipm.keeper.progress import Progress
+from fcgipm.keeper.roots.undeclared import Undeclared
+from fcgipm.linux import pidfd as pidfds
+from fcgipm.linux import procfs
+
+if TYPE_CHECKING:
+    from fcgipm.keeper.instances.strays import Strays
+    from fcgipm.keeper.listening.listener import Listener
+
+_SETTLING: Final = SECOND
+"""How long all that are between fork and exec may take to it when a new manager is waiting for that."""
+_LATER: Final = 1 * SECOND
+"""Until the next look at an instance that could not be looked at."""
+
+
+class Starting:
+    """Spawns instances, sees that they become ready, and takes note of their ends."""
+
+    def __init__(
+        self,
+        context: Context,
+        book: Book,
+        *,
+        listeners: Listeners,
+        dynamic: Undeclared,
+        outputs: Outputs,
+        strays: Strays,
+        progress: Progress,
+    ) -> None:
+        self._context = context
+        self._book = book
+        self._listeners = listeners
+        self._dynamic = dynamic
+        self._outputs = outputs
+        self._strays = strays
+        self._progress = progress
+        self._recipes: dict[tuple[str, int], Recipe] = {}
+        """By application and generation: a generation keeps what it began with, whatever is configured later."""
+        self._watched: dict[int, Instance] = {}
+        """By number: those that are not seen to be ready."""
+
+    def forget_recipes(self) -> None:
+        """Forget those of generations that nothing is left of."""
+        living = {(instance.app, instance.generation) for instance in self._book}
+        published = {(listener.app, listener.generation) for listener in self._listeners if listener.published}
+        self._recipes = {key: recipe for key, recipe in self._recipes.items() if key in living | published}
+
+    def fact(self, instance: Instance) -> wire.InstanceFact:
+        """Return what a new manager must know of *instance*."""
+        app = None if instance.turns_away else self._context.application(instance.app)
+        return instance.fact(outdated=app is not None and instance.recipe != self._recipe_now(app))
+
+    def spawn(self, app: Application, order: wire.Spawn) -> None:
+        """Begin to start an instance of *app*, or what turns its visitors away; what becomes of it is reported."""
+        self._book.highest = max(self._book.highest, order.instance)
+        try:
+            listener = self._listeners.of(app, order.generation)
+        except (SocketError, LookupError, OSError) as error:
+            self.failed(app.name, order.instance, "socket", str(error))
+            return
+        try:
+            self._listeners.take(listener)
+            self._begin(app, order, listener)
+        except SpawnError as error:
+            self._listeners.leave(listener)
+            self.failed(app.name, order.instance, error.step, error.error)
+        except OSError as error:
+            self._listeners.leave(listener)
+            self.failed(app.name, order.instance, "preparing it", str(error))
+
+    def _begin(self, app: Application, order: wire.Spawn, listener: Listener) -> None:
+        if order.turns_away is None:
+            with self._dynamic.checked(app) as script:
+                recipe = self._recipe(app, order.generation)
+                starting = spawn.begin(recipe, listener.sock.fileno(), script)
+        else:
+            loaded, nofile = self._context.loaded, self._context.nofile
+            recipe = recipe_of_refuser(loaded, order.turns_away, order.above, nofile=nofile)
+            starting = spawn.begin(recipe, listener.sock.fileno())
+        instance = Instance(
+            number=order.instance,
+            app=app.name,
+            generation=order.generation,
+            listener=listener,
+            pid=starting.pid,
+            pidfd=starting.pidfd,
+            stdout=starting.stdout_fd,
+            stderr=starting.stderr_fd,
+            recipe=recipe,
+            turns_away=order.turns_away is not None,
+            starting=starting,
+            started_at=time.monotonic_ns(),
+        )
+        try:
+            self._context.dispatch.watch(starting.status_fd, lambda: self._finish(instance))
+        except OSError:
+            spawn.abandon(starting)
+            raise
+        self._book.add(instance)
+
+    def _recipe(self, app: Application, generation: int) -> Recipe:
+        key = app.name, generation
+        if key not in self._recipes:
+            self._recipes[key] = self._recipe_now(app)
+        return self._recipes[key]
+
+    def _recipe_now(self, app: Application) -> Recipe:
+        return recipe_of(app, self._context.loaded, nofile=self._context.nofile)
+
+    def failed(self, app: str, number: int, step: str, error: str) -> None:
+        """Report that instance *number* of *app* is not started, because *step* gave *error*."""
+        self._progress.failed(app, f"cannot spawn {app}/{number}: {step}: {error}")
+        report = wire.SpawnFailed(instance=number, step=step, error=error, at=time.monotonic_ns())
+        self._context.reporter.report(report)
+
+    def _finish(self, instance: Instance) -> None:
+        """Take note of how the way to exec has ended."""
+        starting = instance.starting
+        assert starting is not None, instance.name
+        self._context.dispatch.forget(starting.status_fd)
+        instance.starting = None
+        try:
+            spawn.finish(starting)
+        except SpawnError as error:
+            self._book.remove(instance)
+            self._listeners.leave(instance.listener)
+            if not instance.hidden:
+                self.failed(instance.app, instance.number, error.step, error.error)
+            return
+        instance.started_at = now = time.monotonic_ns()
+        if instance.hidden:
+            return  # killed, and nobody waits for it
+        report = wire.Spawned(instance=instance.number, pid=instance.pid, at=now)
+        self._context.reporter.report(report, (instance.stdout, instance.stderr))
+        app = self._context.application(instance.app)
+        if app is not None:
+            instance.watch = readiness.Watch(started=now, ready_timeout=app.ready_timeout)
+            self._watched[instance.number] = instance
+        try:
+            self._outputs.add(instance)
+        except OSError as error:
+            text = f"the output of {instance.name} cannot be watched: {error}; unread, it blocks the instance"
+            self._context.say("warning", text, app=instance.app)
+
+    def settle(self) -> None:
+        """Finish what is between fork and exec: a new manager knows instances only, or hears nothing of them.
+
+        What does not come there in time is killed and kept out of everything that a manager is told.
+        """
+        deadline = time.monotonic_ns() + _SETTLING
+        for instance in self._book:
+            if instance.starting is None or instance.hidden:
+                continue
+            poller = select.poll()
+            poller.register(instance.starting.status_fd, select.POLLIN)
+            if poller.poll(max(0, deadline - time.monotonic_ns()) // MILLISECOND):
+                self._finish(instance)
+            else:
+                pidfds.send(instance.pidfd, signal.SIGKILL)
+                instance.hidden = True
+
+    # ── ready ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def deadline(self) -> int | None:
+        """Return when the next look at a starting instance is due."""
+        return min((item.watch.next_look for item in self._watched.values() if item.watch is not None), default=None)
+
+    def expire(self, now: int) -> None:
+        """Look at the instances that are due."""
+        due = [item for item in self._watched.values() if item.watch is not None and item.watch.next_look <= now]
+        processes = list(procfs.processes()) if len(due) > 1 else None
+        for instance in due:
+            try:
+                seen = readiness.look(instance.pid, instance.listener.endpoint, processes)
+            except OSError as error:
+                self._look_later(instance, error)
+                continue
+            # The time after the look: looking at many takes long, and the next one must lie in the future.
+            how = None if instance.watch is None else instance.watch.step(time.monotonic_ns(), seen)
+            if how is not None:
+                self._ready(instance, how)
+
+    def _look_later(self, instance: Instance, error: OSError) -> None:
+        if instance.watch is not None:
+            instance.watch.next_look = time.monotonic_ns() + _LATER
+        text = f"cannot see whether {instance.name} is ready: {error}; next look in 1 s"
+        self._context.say("warning", text, app=instance.app)
+
+    def _ready(self, instance: Instance, how: str) -> None:
+        del self._watched[instance.number]
+        instance.watch = None
+        instance.ready, instance.ready_at = how, time.monotonic_ns()
+        report = wire.BecameReady(instance=instance.number, how=how, at=instance.ready_at)
+        self._context.reporter.report(report)
+        if not instance.turns_away:
+            self._progress.ready(instance.app)
+
+    # ── ended ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def ended(self, instance: Instance) -> None:
+        """Reap *instance*, which has ended, and report how."""
+        if instance.starting is not None:
+            self._finish(instance)
+            if self._book.get(instance.number) is None:
+                return
+        try:
+            self._strays.look(instance)
+        except OSError as error:  # whatever /proc hides, the end must be told
+            text = f"cannot see what has outlived {instance.name}: {error}; it serves on until the next one ends"
+            self._context.say("warning", text, app=instance.app)
+        finally:
+            end = pidfds.reap(instance.pidfd)
+            assert end is not None, instance.name
+            self._book.remove(instance)
+            self._watched.pop(instance.number, None)
+            if not instance.hidden:
+                self._report_end(instance, end)
+        self._outputs.remove(instance)
+        for descriptor in (instance.stdout, instance.stderr, instance.pidfd):
+            os.close(descriptor)
+        self._listeners.leave(instance.listener)
+        self._dynamic.left(instance.app)
+
+    def _report_end(self, instance: Instance, end: pidfds.Ended) -> None:
+        now = time.monotonic_ns()
+        report = wire.Exited(instance=instance.number, code=end.code, signal=end.signal, dumped=end.dumped, at=now)
+        self._context.reporter.report(report)
+        if instance.ready is None and not instance.turns_away:
+            how = f"exit status {end.code}" if end.signal is None else f"signal {end.signal}"
+            self._progress.failed(instance.app, f"{instance.name} ended before it was ready: {how}")

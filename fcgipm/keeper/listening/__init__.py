@@ -1,0 +1,1 @@
+"""Listening sockets: where they are, whose they are, published and watched."""

@@ -1,0 +1,110 @@
+"""Make the listening socket of an application, unless somebody else is there."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fcgipm.config.schema import Application
+from fcgipm.config.socketnames import LARGEST_NUMBER
+from fcgipm.keeper.context import Context
+from fcgipm.keeper.listening import foreign, rights, socketfile, sockets
+from fcgipm.keeper.listening.guard import Guard
+from fcgipm.keeper.listening.listener import Listener
+from fcgipm.keeper.listening.place import Place, Places
+from fcgipm.keeper.listening.sockets import SocketError
+from fcgipm.linux.sock_diag import Diag, endpoint_of
+
+
+class Making:
+    """Binds sockets, and keeps the numbers by which dynamic applications are called in private names."""
+
+    def __init__(self, context: Context, guard: Guard, places: Places) -> None:
+        self._context = context
+        self._guard = guard
+        self._places = places
+        self._numbers: dict[str, int] = {}
+        """Of dynamic applications; one is used again only when all others have been."""
+        self._last_number = 0
+
+    def make(self, app: Application, generation: int, others: Sequence[Listener]) -> Listener:
+        """Return a new listener of *app*, bound, not yet published, beside *others*; raise `SocketError`."""
+        if app.port is not None:
+            return _tcp(app, app.port, generation, others, self._context.diag)
+        try:
+            return self._unix(app, generation, others)
+        except BaseException:
+            self.forget(app.name, others)
+            raise
+
+    def _unix(self, app: Application, generation: int, others: Sequence[Listener]) -> Listener:
+        assert app.socket is not None, app.name
+        sock, names = socketfile.bind(
+            self._places,
+            self._guard,
+            runtime_dir=self._context.loaded.config.daemon.runtime_dir,
+            public=app.socket,
+            name=self._free_name(app, generation, others),
+            attributes=rights.attributes_of(app),
+            depth=app.listen_queue_depth,
+            check=lambda place, private: self._refuse(place, app.socket or "", private, others),
+        )
+        return Listener(
+            app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), names=names, where=None,
+            published=False,
+        )  # fmt: skip
+
+    def _refuse(self, place: Place, public: str, private: str, others: Sequence[Listener]) -> None:
+        own, diag = Files(others), self._context.diag
+        foreign.refuse(place, public, own, diag)
+        foreign.refuse_private(place, private, own, diag)
+
+    def _free_name(self, app: Application, generation: int, others: Sequence[Listener]) -> str:
+        """Return a private name, of *generation* or the next by which no listener is bound: one may be renumbered."""
+        mine = [one.names for one in others if one.app == app.name and one.names is not None]
+        taken = {os.path.basename(names.private) for names in mine}
+        name = f"{self._number_of(app.name)}" if app.is_dynamic else app.name
+        return next(free for number in itertools.count(generation) if (free := f"{name}.{number}") not in taken)
+
+    def _number_of(self, app: str) -> int:
+        """Return the number that stands for a dynamic application in private names, where its own is too long."""
+        if app not in self._numbers:
+            used = set(self._numbers.values())
+            numbers = itertools.chain(range(self._last_number + 1, LARGEST_NUMBER + 1), itertools.count(1))
+            self._numbers[app] = self._last_number = next(number for number in numbers if number not in used)
+        return self._numbers[app]
+
+    def forget(self, app: str, others: Sequence[Listener]) -> None:
+        """Give the number of *app* back, unless one of its listeners is among those that are left."""
+        if all(other.app != app for other in others):
+            self._numbers.pop(app, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of *listeners*: seldom asked for, and never all at once."""
+
+    listeners: Sequence[Listener]
+
+    def __contains__(self, file: object) -> bool:
+        return any(one.names is not None and one.names.file == file for one in self.listeners)
+
+
+def _tcp(app: Application, port: int, generation: int, others: Sequence[Listener], diag: Diag) -> Listener:
+    before = next((one for one in others if one.where == (app.address, port)), None)
+    if before is not None:
+        # The socket belongs to the address, and goes with it from one application to another.
+        sock = before.sock.dup()
+        sock.listen(app.listen_queue_depth)
+    else:
+        try:
+            sock = sockets.bind_tcp(app.address, port, app.listen_queue_depth)
+        except OSError as error:
+            why = foreign.who_listens(app.address, port, diag) if sockets.is_taken(error) else ""
+            raise SocketError(f"{app.address} port {port}: {why or error.strerror}") from error
+    return Listener(
+        app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), names=None,
+        where=(app.address, port), published=False,
+    )  # fmt: skip

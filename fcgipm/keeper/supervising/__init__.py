@@ -1,0 +1,1 @@
+"""The manager's process, and what it may order."""

@@ -1,0 +1,1 @@
+"""Answering on the control socket and the metrics socket."""

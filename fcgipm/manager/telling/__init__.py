@@ -1,0 +1,1 @@
+"""What is kept to be told: output and log lines, events, counters and their families."""
