@@ -89,6 +89,8 @@ class Demand:
     """When the next look is due; None while it rests, or nothing depends on what would be seen."""
     judge_at: Instant | None = None
     """When a look is due because something is to be decided then, even if nothing has changed."""
+    missed_at: Instant | None = None
+    """When it could not be looked at last."""
     load: Load | None = None
     """Its connection time, since its first start."""
     requests: int = 0
@@ -128,7 +130,9 @@ class Demand:
             self.load = self.load.plus(sample.connection_time).at(now, settings)  # it came before *now*
 
     def judge_by(self, at: Instant) -> None:
-        """Have something decided, after a look, at *at* at the latest."""
+        """Have something decided, after a look, at *at* at the latest; not where that look was tried in vain already."""
+        if self.missed_at is not None and at <= self.missed_at:
+            return
         self.judge_at = at if self.judge_at is None else min(at, self.judge_at)
 
     @property
@@ -140,6 +144,7 @@ class Demand:
 
     def unseen(self, now: Instant) -> None:
         """It could not be looked at: that is tried again."""
+        self.missed_at = now
         self.look_at = self.judge_at = on_grid(Instant(now + BUSY))
 
     def wants(self, now: Instant) -> bool:
