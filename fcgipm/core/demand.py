@@ -130,7 +130,7 @@ class Demand:
             self.load = self.load.plus(sample.connection_time).at(now, settings)  # it came before *now*
 
     def judge_by(self, at: Instant) -> None:
-        """Have something decided, after a look, at *at* at the latest; not where that look was tried in vain already."""
+        """Have something decided, after a look, at *at* at the latest; not where that was tried in vain already."""
         if self.missed_at is not None and at <= self.missed_at:
             return
         self.judge_at = at if self.judge_at is None else min(at, self.judge_at)
