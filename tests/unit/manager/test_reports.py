@@ -139,8 +139,9 @@ def test_a_failed_connect_is_a_hint_to_look_where_there_is_an_instance_and_nothi
         scene.driver.steps.clear()
         await scene.send(good())
         assert events.SomebodyWaits(app="blog", generation=1) not in scene.driver.steps
-        await scene.send(failed, failed, failed)
-        assert scene.driver.steps.count(events.SomebodyWaits(app="blog", generation=1)) == 1
+        await scene.send(*[failed] * 500)
+        hints = scene.driver.steps.count(events.SomebodyWaits(app="blog", generation=1))
+        assert 0 < hints < 50, "one for each batch that was read, however many are in it"
 
     play(act)
 
