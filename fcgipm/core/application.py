@@ -229,7 +229,8 @@ def redefine(books: Books, definition: Application, change: Change, now: Instant
     before, books.definition = books.definition, definition
     if not definition.is_dynamic:
         books.world.terms = terms_of_application(definition)
-    books.level = max(definition.least, min(books.level, definition.most))
+    level = books.level if books.scale is None else len(books.slots)
+    books.level = max(definition.least, min(level, definition.most))
     severity = (
         Severity.DEBUG if definition.is_dynamic else Severity.INFO
     )  # a change of [dynamic] is one for all scripts
