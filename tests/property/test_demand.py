@@ -455,6 +455,7 @@ class Demand(RuleBasedStateMachine):
     @rule(data=st.data())
     def the_limits_of_all_change(self, data: st.DataObject) -> None:
         """Those who are more than that by now stay; nobody is added to them."""
+        self.in_all_before = max(self.in_all_before, min(self.in_all(), self.dynamic.max_processes))
         most = data.draw(st.integers(1, 6))
         each, slack = data.draw(st.integers(1, most)), data.draw(st.integers(0, most))
         self.dynamic = replace(
