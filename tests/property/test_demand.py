@@ -440,6 +440,8 @@ class Demand(RuleBasedStateMachine):
     @precondition(lambda self: not self.twins.sim.engine.shutting_down)
     @rule()
     def blog_is_taken_out_of_the_configuration_or_put_back(self) -> None:
+        while self.to_publish:  # the keeper does one order after the other
+            self.answer_publication(self.to_publish.pop(0), works=True)
         self.touched.add("blog")
         self.scaled.pop("blog", None)
         if self.removed is None:
@@ -451,7 +453,7 @@ class Demand(RuleBasedStateMachine):
                 self.played.publish("blog", 1)
         self.give(ev.ConfigurationApplied(applications=self.definitions, changes={}, dynamic=self.dynamic))
 
-    @precondition(lambda self: "blog" in self.definitions)
+    @precondition(lambda self: not self.twins.sim.engine.shutting_down)
     @rule(data=st.data())
     def the_limits_of_all_change(self, data: st.DataObject) -> None:
         """Those who are more than that by now stay; nobody is added to them."""
