@@ -111,23 +111,23 @@ class TestWhileOneIsTried:
 
 
 class TestWhenOthersEnd:
-    def two_of_two(self, **more: Any) -> Simulation:
-        sim = scripts("a", "b", kill_interval=60 * SECOND, update_interval=60 * SECOND, single_threshold=20, **more)
-        assert asked(sim, "a") == [1]
-        assert asked(sim, "b") == [2]
-        return sim
+    def test_nobody_goes_any_more_who_would_be_missed_by_now(self) -> None:
+        sim = scripts("a", limit=5, least=3, slack=5)
+        sim.ready(*(number for number, _ in spawns(sim.given(ev.ScaleRequested(app="cgi/a", processes=5)))))
+        sim.given(ev.ScaleRequested(app="cgi/a", processes=None))
+        assert retirements(sim.after(2 * SECOND)) == [(5, False)], "two of five may go, one after the other"
+        sim.exited(1, code=0)
+        assert retirements(sim.killed(5)) == [], "three are left"
+        assert retirements(sim.after(5 * SECOND)) == []
 
-    def test_nobody_goes_for_a_decision_that_was_made_before(self) -> None:
-        sim = self.two_of_two(limit=2, least=0)
-        assert len(retirements(sim.after(130 * SECOND))) == 2
-
-        sim = self.two_of_two(limit=3, least=1)
-        assert asked(sim, "a") == []
-        assert retirements(sim.after(130 * SECOND)) == [(1, False)]
-        sim.exited(2)
-        sim.refused(1)
-        assert sim.view("cgi/a").ready == 1
-        assert retirements(sim.after(1 * SECOND)) == []
+    def test_nobody_is_put_in_the_place_of_who_was_too_many(self) -> None:
+        sim = scripts("a", limit=3)
+        sim.ready(*(number for number, _ in spawns(sim.given(ev.ScaleRequested(app="cgi/a", processes=3)))))
+        sim.given(ev.ScaleRequested(app="cgi/a", processes=None))
+        lower = Dynamic(max_processes=2, max_class_processes=3, min_processes=0, process_slack=0, restart=True)
+        sim.given(ev.ConfigurationApplied(applications={"cgi/a": script("a")}, changes={}, dynamic=lower))
+        assert spawns([*sim.exited(1, code=0), *sim.after(30 * SECOND)]) == []
+        assert len(spawns([*sim.exited(2, code=0), *sim.after(30 * SECOND)])) == 1
 
     def test_what_is_overdue_is_given_up_before_anybody_is_judged(self) -> None:
         sim = scripts("a", "b", limit=2, least=1, kill_interval=60 * SECOND, update_interval=60 * SECOND,
@@ -187,6 +187,10 @@ class TestUnderTheNextManager:
         after = found(before, applications=[now])
         assert in_all(after) == 1
 
+    def test_who_is_above_a_maximum_that_was_lowered_meanwhile_goes_too(self) -> None:
+        before = running(flexible(2, 3), processes=2)
+        assert in_all(found(before, applications=[flexible(0, 1)])) == 1
+
     def test_the_time_since_the_last_one_became_ready_goes_on(self) -> None:
         before = running(flexible(1, 2))
         came = before.now
@@ -223,7 +227,10 @@ class TestWhoComes:
         assert [one for one in sim.after(60 * SECOND) if isinstance(one, cmd.Watch)] == []
 
     def test_where_nothing_can_be_seen_that_is_tried_once_a_second(self) -> None:
-        sim = running(flexible(1, 2))
+        sim = running(flexible(0, 2, restart_delay=60 * SECOND), processes=0)
+        sim.after(20 * SECOND)
+        sim.given(ev.SomebodyWaits(app="blog", generation=1))
+        sim.ready(1)
         sim.looked(blog=waiting(sim.now, busy=1))
         sim.exited(1)
         looks = 0
@@ -245,6 +252,41 @@ class TestWhoComes:
         assert sim.view().state is AppState.FAILED
         assert sim.engine.looks(sim.now) == ()
         assert sim.engine.deadline() is None
+
+
+class TestWhenNothingCanBeTaken:
+    def test_at_the_minimum_no_run_is_planned(self) -> None:
+        sim = scripts("a", limit=9, least=2, single_threshold=50, kill_interval=60 * SECOND, slack=9)
+        sim.ready(*(number for number, _ in spawns(sim.given(ev.ScaleRequested(app="cgi/a", processes=2)))))
+        sim.given(ev.ScaleRequested(app="cgi/a", processes=None))
+        sim.after(30 * SECOND)
+        assert sim.engine.deadline() is None
+
+    def test_without_slack_it_is_not_tried_again_before_something_has_changed(self) -> None:
+        sim = scripts("a", limit=3, slack=2)
+        sim.ready(*(number for number, _ in spawns(sim.given(ev.ScaleRequested(app="cgi/a", processes=2)))))
+        sim.given(ev.ScaleRequested(app="cgi/a", processes=None))
+        for _ in range(5):
+            sim.now = Instant(sim.now + 1 * SECOND)
+            sim.looked(**{"cgi/a": Sample(queued=0, limit=100, busy=2, connection_time=2 * SECOND)})
+        done = sim.looked(**{"cgi/a": IDLE})
+        assert sim.engine.looks(sim.now) == ("cgi/a",), "something has changed: it is tried at once"
+        assert retirements([*done, *sim.looked(), *sim.after(20 * SECOND)]) == [], "they were busy until now"
+        due = sim.engine.deadline()
+        assert due is not None
+        assert due > sim.now + 60 * SECOND, "the next run is the periodic one"
+
+    def test_where_everybody_is_loaded_the_next_run_is_an_interval_later(self) -> None:
+        sim = running(flexible(1, 2, kill_interval=60 * SECOND, update_interval=60 * SECOND, multi_threshold=1))
+        sim.ready(*(number for number, _ in spawns(sim.given(ev.ScaleRequested(app="blog", processes=2)))))
+        sim.given(ev.ScaleRequested(app="blog", processes=None))
+        sim.now = Instant(sim.now + 50 * SECOND)
+        sim.looked(blog=Sample(queued=0, limit=100, connection_time=50 * SECOND))
+        sim.seen["blog"] = IDLE
+        sim.after(30 * SECOND)
+        due = sim.engine.deadline()
+        assert due is not None
+        assert (due - sim.now) == 40 * SECOND
 
 
 def test_a_changed_definition_that_ends_a_scale_goes_on_with_as_many() -> None:
