@@ -177,12 +177,6 @@ class Books:
         return self.living - (0 if self.attempt is None else self.attempt.left)
 
     @property
-    def is_above_limits(self) -> bool:
-        """Whether there is more of it, or of all who share limits, than may be."""
-        terms = self.world.terms
-        return self.held > min(terms.class_limit, self.definition.most) or self.world.total > terms.limit
-
-    @property
     def in_motion(self) -> bool:
         """Whether an instance is starting or being retired, or everything is about to change."""
         moving = any(not one.is_ready for one in self.instances.values())

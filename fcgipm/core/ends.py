@@ -100,8 +100,6 @@ def _is_replaced(books: Books) -> bool:
         return True
     if not books.definition.is_dynamic:
         return books.level <= books.definition.least
-    if books.is_above_limits:
-        return False
     terms = books.world.terms
     was_last = not any(one.is_staying for one in books.instances.values())
     return terms.restarts or (was_last and terms.settings.single_threshold == 0)
