@@ -96,10 +96,10 @@ class Demand:
     requests: int = 0
     """Requests so far, an estimate."""
 
-    def came(self, now: Instant) -> None:
-        """Somebody waits: it is to be seen who, soon; an instance for the first one needs no look, and the processor."""
+    def came(self, now: Instant, *, served: bool) -> None:
+        """Somebody waits: it is to be seen who, at once unless others are *served*, where many may come."""
         self.came_at = self.stirred_at = now
-        self.look_by(on_grid(Instant(now + 1)))
+        self.look_by(on_grid(Instant(now + 1)) if served else now)
 
     def moved(self) -> None:
         """Whoever came is at a listener that is not the public one any more: a late-comer, told of anew."""
