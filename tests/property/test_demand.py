@@ -233,6 +233,8 @@ class Demand(RuleBasedStateMachine):
         if order.cut:
             assert app in self.touched, "by policy nobody is cut"
             return
+        if app not in self.definitions:
+            return
         definition, view = self.definitions[app], self.view(app)
         left = [one for one in view.instances if one.state != "retiring"]
         assert len(left) >= definition.least, "below min-processes"
@@ -280,6 +282,24 @@ class Demand(RuleBasedStateMachine):
             for _ in range(count):
                 self.played.come(listener, noticed=noticed)
             self.give()
+
+    @rule(app=st.sampled_from(APPS), rounds=st.integers(1, 4))
+    def a_rush(self, app: str, rounds: int) -> None:
+        """More come than can be served, and wait, while all that is ordered works."""
+        for _ in range(rounds):
+            listener = self.played.public(app)
+            while listener is not None and self.played.come(listener, noticed=True):
+                pass
+            self.give()
+            self.all_processes_become_ready()
+            self.let_time_pass(4 * SECOND)
+
+    @rule(rounds=st.integers(1, 3))
+    def a_lull(self, rounds: int) -> None:
+        """All requests end, nobody comes, and what is ordered works."""
+        for _ in range(rounds):
+            self.everything_works(1)
+            self.let_time_pass(INTERVAL - 1 * SECOND)
 
     @rule(data=st.data())
     def a_visitor_comes_to_an_old_listener(self, data: st.DataObject) -> None:
@@ -610,7 +630,7 @@ class Demand(RuleBasedStateMachine):
 
 TestDemand = Demand.TestCase
 TestDemand.settings = settings(
-    max_examples=100,
+    max_examples=200,
     stateful_step_count=40,
     deadline=None,
     report_multiple_bugs=False,
