@@ -255,9 +255,19 @@ class Stage:
         """Wait until *count* instances of *app* are ready."""
         until(lambda: self.status(app)["ready"] == count, what=f"{count} ready instances of {app}")
 
+    def listen_again(self) -> None:
+        """Be deaf no longer, and do what was ordered meanwhile."""
+        with self._lock:
+            self.deaf = False
+            for order in self.orders:
+                self.obey(order)
+
     def obey(self, order: wire.Order) -> None:
         """Do what the manager orders."""
-        now = time.monotonic_ns()
+        with self._lock:
+            self._obey(order, time.monotonic_ns())
+
+    def _obey(self, order: wire.Order, now: int) -> None:
         match order:
             case wire.Spawn() if order.app in self.failing:
                 failed = wire.SpawnFailed(instance=order.instance, step="exec", error="no such file", at=now)
