@@ -45,6 +45,9 @@ TOPICS: Final = MappingProxyType(
         Topic.APP_RESTARTING: "an operator wants every instance replaced",
         Topic.APP_RESTARTED: "every instance was replaced, after that or after a changed definition: how long that "
         "took, and how many requests were cut",
+        Topic.APP_RELOADING: "an application is to run what its definition and its files are now: why",
+        Topic.APP_RELOADED: "visitors meet that, and the instances before have gone: how long that took, and how many "
+        "requests were cut",
         Topic.APP_SCALED: "an operator set the number of instances",
         Topic.APP_ADDED: "a changed configuration has a new application",
         Topic.APP_REMOVED: "a changed configuration no longer has it: its instances finish what they have begun",

@@ -30,6 +30,8 @@ class Topic(enum.Enum):
     APP_STOPPED = "app-stopped"
     APP_RESTARTING = "app-restarting"
     APP_RESTARTED = "app-restarted"
+    APP_RELOADING = "app-reloading"
+    APP_RELOADED = "app-reloaded"
     APP_SCALED = "app-scaled"
     APP_ADDED = "app-added"
     APP_REMOVED = "app-removed"
@@ -66,6 +68,8 @@ class Spawn:
     """Not the application's own program but fcgipm's, which answers 503 with this Retry-After, in seconds."""
     above: int = 0
     """That program takes nobody from the queue unless more than so many wait in it."""
+    canary: bool = False
+    """On a private listener of its own, where no visitor comes and only a probe does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +98,15 @@ class Publish:
 
     Answered by `Published` or `PublishFailed`.  Only for Unix sockets: a TCP listener has no generations.
     """
+
+    app: str
+    generation: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Send the application's probe to the listener of *generation* that nobody meets yet; answered by `Probed`."""
 
     app: str
     generation: int
@@ -134,4 +147,4 @@ class Tell:
     """A short word for counters: the reason of a spawn, an exit, a denial, the result of a removal."""
 
 
-Command: TypeAlias = Spawn | Watch | Retire | Publish | Note | Shutdown | Tell
+Command: TypeAlias = Spawn | Watch | Retire | Publish | Probe | Note | Shutdown | Tell

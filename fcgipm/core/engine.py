@@ -12,7 +12,7 @@ from dataclasses import replace
 from fcgipm.config.schema import Application, Dynamic
 from fcgipm.core import application as app
 from fcgipm.core import events as ev
-from fcgipm.core import scaling, turning_away
+from fcgipm.core import scaling, taking
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Severity, Shutdown, Tell, Topic
 from fcgipm.core.demand import PRESSED, on_grid
@@ -29,8 +29,8 @@ DYNAMIC_KNOWN = 1_000
 """How many dynamic applications are known at once."""
 
 _WISHES = (
-    ev.StartRequested | ev.StopRequested | ev.RestartRequested | ev.ScaleRequested | ev.ConfigurationApplied
-    | ev.SomebodyWaits | ev.Asked | ev.Opened
+    ev.StartRequested | ev.StopRequested | ev.RestartRequested | ev.ReloadRequested | ev.ScaleRequested
+    | ev.ConfigurationApplied | ev.SomebodyWaits | ev.Asked | ev.Opened
 )  # fmt: skip
 """What has no meaning any more once the daemon is about to end."""
 
@@ -189,36 +189,12 @@ class Engine:
             case ev.Opened():
                 self._open(event, now, out)
             case ev.Spawned() | ev.SpawnFailed() | ev.BecameReady() | ev.Exited() | ev.Removed() | ev.RemovalRefused():
-                self._take_of_instance(event, now, out)
+                books = next((one for one in self._books.values() if one.has(event.instance)), None)
+                if books is not None:  # else it ended while this was under way
+                    taking.of_instance(books, event, now, out)
             case _:
-                if (books := self._books.get(event.app)) is not None:
-                    _take_of_app(books, event, now, out)
-
-    def _take_of_instance(
-        self,
-        event: ev.Spawned | ev.SpawnFailed | ev.BecameReady | ev.Exited | ev.Removed | ev.RemovalRefused,
-        now: Instant,
-        out: list[Command],
-    ) -> None:
-        books = next((one for one in self._books.values() if one.has(event.instance)), None)
-        if books is None:
-            return  # it ended while this was under way
-        if event.instance not in books.instances:
-            turning_away.take(books, event, now, out)
-            return
-        match event:
-            case ev.Spawned():
-                app.spawned(books, event, now, out)
-            case ev.SpawnFailed():
-                app.spawn_failed(books, event, now, out)
-            case ev.BecameReady():
-                app.became_ready(books, event, now, out)
-            case ev.Exited():
-                app.exited(books, event, now, out)
-            case ev.Removed():
-                app.removed(books, event, now, out)
-            case ev.RemovalRefused():
-                app.removal_refused(books, event, now, out)
+                if (of_name := self._books.get(event.app)) is not None:
+                    taking.of_application(of_name, event, now, out)
 
     def _apply(self, event: ev.ConfigurationApplied, now: Instant, out: list[Command]) -> None:
         if event.dynamic is not None:
@@ -302,41 +278,6 @@ class Engine:
         out.append(Tell(severity=severity, topic=Topic.SHUTDOWN, app=None, text=f"shutting down: {why}"))
         for books in self._books.values():
             app.leave(books, "fcgipm is shutting down", now, out)
-
-
-def _take_of_app(
-    books: Books,
-    event: ev.Published
-    | ev.PublishFailed
-    | ev.SomebodyWaits
-    | ev.Asked
-    | ev.ProgramChanged
-    | ev.StartRequested
-    | ev.StopRequested
-    | ev.RestartRequested
-    | ev.ScaleRequested,
-    now: Instant,
-    out: list[Command],
-) -> None:
-    match event:
-        case ev.Published():
-            app.published(books, event, now, out)
-        case ev.PublishFailed():
-            app.publish_failed(books, event, now, out)
-        case ev.SomebodyWaits():
-            app.somebody_waits(books, event.generation, now)
-        case ev.Asked():
-            app.asked(books, now)
-        case ev.ProgramChanged():
-            app.program_changed(books, out)
-        case ev.StartRequested():
-            app.start(books, now, out)
-        case ev.StopRequested():
-            app.stop(books, now, out)
-        case ev.RestartRequested():
-            app.restart(books, now, out)
-        case ev.ScaleRequested():
-            app.rescale(books, event.processes, now, out)
 
 
 def _have_judged(concerned: list[Books] | None, event: Event, now: Instant) -> None:

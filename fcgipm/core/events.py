@@ -134,6 +134,15 @@ class PublishFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """The probe of *generation*, which nobody has met yet, was answered as it should be, or not: *error* says why."""
+
+    app: str
+    generation: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SomebodyWaits:
     """A connection waits at a listener of *app* that has no instance, or that was to be watched once."""
 
@@ -197,7 +206,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramChanged:
-    """The program file of *app* was replaced or rewritten."""
+    """The program file of *app*, or one that its ``auto-update`` watches, was replaced or rewritten."""
 
     app: str
 
@@ -236,6 +245,17 @@ class RestartRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadRequested:
+    """*app* is to run what its definition and its files are now: a new generation, proved before visitors meet it.
+
+    *why* goes on after the application's name, ``its files have changed``; empty: an operator wants it.
+    """
+
+    app: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleRequested:
     """An operator wants *processes* instances of *app*; None: as many as configured."""
 
@@ -245,9 +265,13 @@ class ScaleRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShutdownRequested:
-    """The daemon is to end with exit *status* when its instances have."""
+    """The daemon is to end with exit *status* when its instances have.
+
+    *keeps_sockets*: another one takes its sockets over, so visitors go on to come in, and wait for it.
+    """
 
     status: int = 0
+    keeps_sockets: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +288,7 @@ Event: TypeAlias = (
     | RemovalRefused
     | Published
     | PublishFailed
+    | Probed
     | SomebodyWaits
     | Observed
     | Asked
@@ -273,6 +298,7 @@ Event: TypeAlias = (
     | StartRequested
     | StopRequested
     | RestartRequested
+    | ReloadRequested
     | ScaleRequested
     | ShutdownRequested
     | Tick

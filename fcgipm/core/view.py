@@ -44,6 +44,8 @@ class LiveInstance:
     """Whether it is what answers 503 for the application, no instance of it."""
     outdated: bool = False
     """Whether another definition holds by now than the one it was started with."""
+    estranged: bool = False
+    """Whether nobody has its listener any more but itself: no other instance can be started there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,28 @@ class InstanceView:
     started_at: Instant | None
     ready_at: Instant | None
     generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """A new generation on its way."""
+
+    generation: int
+    phase: str
+    """``gathering`` and ``proving`` before visitors meet it, ``publishing``; ``rolling``: they meet old and new."""
+    ready: int
+    """Its instances that are ready, of the *of* that it is to have."""
+    of: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenUp:
+    """A generation that was to replace another one, and could not."""
+
+    generation: int
+    why: str
+    word: str
+    """The reason for the counter: ``start-failed``, ``died``, ``probe``, ``too-slow`` or ``publish``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +114,10 @@ class AppView:
     load: Fraction | None
     """The load factor, 1 = all instances busy all the time; None where nobody keeps count."""
     instances: tuple[InstanceView, ...]
+    rollout: Rollout | None = None
+    """The generation on its way to replace the published one; None where none is."""
+    given_up: GivenUp | None = None
+    """The last generation that was given up because it failed, until one succeeds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
