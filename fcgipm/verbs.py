@@ -138,6 +138,10 @@ VERBS: Final = {
             access=Access.ADMIN,
         ),
         Verb(
+            name="upgrade", summary="go on as the program that is installed by now, without touching an instance",
+            method="POST", access=Access.ADMIN, waits=True,
+        ),
+        Verb(
             name="shutdown", summary="stop every application and end the daemon", method="POST", access=Access.ADMIN,
             waits=True, repeatable=True,
         ),

@@ -94,6 +94,24 @@ class Definitions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upgraded:
+    """The daemon's program was replaced by the one that is installed, in the same process."""
+
+    count: int
+    """How often that was done in all."""
+    before: str
+    """The version until then."""
+    at: int
+    """Monotonic nanoseconds when the old program stopped."""
+    at_unix: float
+    """The same as seconds since 1970."""
+    instances: int
+    """How many were there, and are not touched by it."""
+    pause: int | None
+    """Nanoseconds in which nothing was started or reaped; None while it lasts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """All that a new manager needs; `Handed` messages with the descriptors follow, then `Begun`."""
 
@@ -112,6 +130,8 @@ class Snapshot:
     next_instance: int
     ending: int | None
     """The exit status with which the daemon is to end, where that is decided."""
+    upgraded: Upgraded | None = None
+    """The last time that was done; None: this process has always run this program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +301,14 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpgradeFailed:
+    """The answer to `Upgrade` where the old program goes on; where the new one does, it is in the next snapshot."""
+
+    request: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Denied:
     """An order was refused by the keeper's own checks: a bug in the manager, or somebody who has captured it."""
 
@@ -325,6 +353,7 @@ Report: TypeAlias = (
     | ProgramChanged
     | Signalled
     | Applied
+    | UpgradeFailed
     | Denied
     | Drained
     | Told
@@ -390,6 +419,13 @@ class Apply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upgrade:
+    """Go on as the program that is installed by now, this very one or none; see `UpgradeFailed`."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
     """As `core.commands.Note`."""
 
@@ -417,7 +453,9 @@ class Heard:
     count: int
 
 
-Order: TypeAlias = Spawn | Open | Watch | Count | Retire | Publish | Apply | Note | ReopenLogs | Shutdown | Heard
+Order: TypeAlias = (
+    Spawn | Open | Watch | Count | Retire | Publish | Apply | Upgrade | Note | ReopenLogs | Shutdown | Heard
+)
 
 MAX_UNSEEN: Final = 1_000
 """Connections in one `Unseen`."""

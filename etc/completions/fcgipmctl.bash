@@ -25,7 +25,7 @@ _fcgipmctl() {
         --context) mapfile -t COMPREPLY < <(compgen -W "http server" -- "$current"); return ;;
     esac
     case $verb in
-        "") words="status start stop restart scale apply logs events explain ensure request snippet metrics reopen-logs shutdown --version" ;;
+        "") words="status start stop restart scale apply logs events explain ensure request snippet metrics reopen-logs upgrade shutdown --version" ;;
         status)
             [[ $current != -* ]] && ((position >= 0)) && words="$words $(_fcgipmctl_apps "${daemon[@]}")"
             ;;

@@ -250,6 +250,17 @@ def _metrics(client: Client, options: Namespace) -> ExitCode:
     return ExitCode.DONE
 
 
+def _upgrade(client: Client, options: Namespace) -> ExitCode:
+    from fcgipm.cli.upgrade import upgrade  # noqa: PLC0415  # no other command needs it
+
+    text, document = upgrade(client, options, _checked)
+    if options.json:
+        _print_json(document)
+    else:
+        print(printable(text))
+    return ExitCode.DONE
+
+
 def _shutdown(client: Client, options: Namespace) -> ExitCode:
     """Ask for the end, then wait until nobody listens any more: the answer comes before the daemon is gone."""
     deadline = time.monotonic() + options.timeout
@@ -314,6 +325,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Client, Namespace], ExitCode]]] = {
     "request": _request,
     "snippet": _snippet,
     "metrics": _metrics,
+    "upgrade": _upgrade,
     "shutdown": _shutdown,
 }
 """What is not here is `_steer`."""

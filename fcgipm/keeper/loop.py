@@ -41,9 +41,10 @@ from fcgipm.keeper.supervising.conversation import Handover
 from fcgipm.keeper.supervising.handover import Briefing
 from fcgipm.keeper.supervising.orders import Actions, Orders
 from fcgipm.keeper.supervising.supervise import Supervisor
+from fcgipm.keeper.telling import Telling
 from fcgipm.linux import pidfd as pidfds
-from fcgipm.linux import systemd
 from fcgipm.linux.sock_diag import Diag
+from fcgipm.linux.systemd import NO_SERVICE, Service
 from fcgipm.log import Logger, wall_clock
 
 if TYPE_CHECKING:
@@ -62,13 +63,12 @@ def run(
     environ: Mapping[str, str],
     foreground: bool,
     manager_argv: Sequence[str] = MANAGER,
-    notify_socket: str = "",
+    service: Service = NO_SERVICE,
 ) -> int:
     """Be the daemon until it is told to end; return its exit status.
 
     *report_start* is called once, when it is clear how the start went.  *environ* is the environment from which
-    pass-env takes, also when the configuration is applied anew; *notify_socket* is where systemd is told, empty if
-    nowhere.  Raises `StartError` if the daemon cannot even begin.
+    pass-env takes, also when the configuration is applied anew; *service* is what systemd has given us.  Raises `StartError` if the daemon cannot even begin.
     """
     log = open_log(loaded)
     with contextlib.ExitStack() as stack:
@@ -78,10 +78,11 @@ def run(
         if refusal is not None:
             raise StartError(f"the manager cannot run: {refusal}")
         try:
-            keeper = Keeper(loaded, log, stack, environ=environ, foreground=foreground, manager_argv=manager_argv)
+            keeper = Keeper(
+                loaded, log, stack, environ=environ, foreground=foreground, manager_argv=manager_argv, service=service
+            )
         except OSError as error:
             raise StartError(f"the kernel refuses what fcgipm needs: {error}") from error
-        keeper.notify_socket = notify_socket
         keeper.open(report_start)
         runtime.write_pid()
         for warning in (*loaded.warnings, *lacking_rights()):
@@ -101,12 +102,15 @@ class Keeper:
         environ: Mapping[str, str],
         foreground: bool,
         manager_argv: Sequence[str],
+        service: Service,
     ) -> None:
         """Put the parts together; what must be closed goes onto *stack*."""
         self._stack = stack
         self._started_at, self._started_unix = time.monotonic_ns(), wall_clock()
         dispatch = Dispatch(log)
         stack.callback(dispatch.close)
+        self._telling = Telling(dispatch, service, log.log)
+        stack.callback(self._telling.close)
         # Before there is anything to clean up, and until all is: a signal must not end us in between.
         stack.enter_context(Signals(dispatch, self._signalled))
         diag = Diag()
@@ -129,7 +133,6 @@ class Keeper:
         self._progress: Progress
         self._environ, self._foreground = environ, foreground
         self._manager_argv = manager_argv
-        self.notify_socket = ""
         self._starting: Starting
         self._orders: Orders
         self._supervisor: Supervisor
@@ -165,6 +168,7 @@ class Keeper:
         )
         actions = Actions(
             apply=self._apply,
+            upgrade=self._upgrade,
             reopen_logs=lambda: reopen_log(context),
             shut_down=self._shut_down,
             hold=lambda reading: self._supervisor.hold(reading=reading),
@@ -194,7 +198,10 @@ class Keeper:
             retire=lambda number: self._orders.obey(wire.Retire(instance=number, cut=False)),
         )
         self._ending = Ending(context, self._book, self._strays, self._supervisor, emptying)
-        self._answers = Answers(context, self._ending, reap=self._reap, notify=self._notify)
+        self._ending.announce = self._telling.stopping
+        self._answers = Answers(context, self._ending, reap=self._reap, reloading=self._telling.reloading)
+        self._applier.read = self._telling.reloaded
+        self._telling.summary = self._state
         self._briefing = Briefing(
             context, self._book, self._starting, self._listeners, self._dynamic, self._orders, self._own,
             self._ending, self._answers,
@@ -213,7 +220,7 @@ class Keeper:
         dispatch = self._context.dispatch
         holders = (
             self._starting, self._orders, self._supervisor, self._listeners, self._guard, self._outputs, self._strays,
-            self._ending, self._applier, self._dynamic,
+            self._ending, self._applier, self._dynamic, self._telling,
         )  # fmt: skip
         for holder in holders:
             dispatch.hold(holder)
@@ -222,7 +229,7 @@ class Keeper:
         path = self._context.loaded.path
         self._context.say("info", f"fcgipm {fcgipm.__version__} has started: pid {os.getpid()}, {path}")
         self._supervisor.start()
-        self._notify("READY=1")
+        self._telling.ready()
         self._progress.begun()
         dispatch.run()
         self._context.say("info", f"fcgipm ends with status {self._ending.status}")
@@ -242,17 +249,20 @@ class Keeper:
         if problems:
             raise StartError("\n".join(problems))
 
-    def _notify(self, state: str) -> None:
-        why = systemd.notify(self.notify_socket, state)
-        if why is not None:
-            self._context.say("warning", f"systemd cannot be told {state}: {why}")
-
     def _is_known(self, pid: int) -> bool:
         return self._book.of_pid(pid) is not None or self._supervisor.pid == pid
 
     def _summary(self) -> str:
         apps = len(self._context.loaded.config.applications)
         return f"running (pid {os.getpid()}): {counted(apps, 'app')}, {counted(len(self._book), 'instance')}"
+
+    def _state(self) -> str:
+        apps, starting = len(self._context.loaded.config.applications), self._starting.underway
+        parts = ["stopping" if self._ending.decided is not None else counted(apps, "app")]
+        parts.append(counted(len(self._book), "instance") + (f" ({starting} starting)" if starting else ""))
+        if not self._supervisor.is_alive:
+            parts.append("without a manager")
+        return ", ".join(parts)
 
     # ── what the parts ask for ───────────────────────────────────────────────────────────────────────────────────
 
@@ -267,10 +277,13 @@ class Keeper:
 
     def _apply(self, request: int) -> None:
         self._answers.applying()
+        self._telling.reloading()
         self._applier.apply(request)
 
+    def _upgrade(self, request: int) -> None:
+        self._context.reporter.report(wire.UpgradeFailed(request=request, error="upgrade is not in this version"))
+
     def _shut_down(self, status: int, finished: bool) -> None:
-        self._notify("STOPPING=1")
         if finished:
             self._ending.begin(status)
         else:

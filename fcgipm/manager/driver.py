@@ -44,6 +44,7 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._numbers = itertools.count(1)
         self._applies: dict[int, asyncio.Future[wire.Applied]] = {}
+        self._upgrades: dict[int, asyncio.Future[wire.UpgradeFailed]] = {}
         self.ending: Shutdown | None = None
         """Set once the daemon is about to end."""
         self._mourners: set[asyncio.Future[None]] = set()
@@ -115,6 +116,20 @@ class Driver:
         self._applies[number] = future
         self._send(wire.Apply(request=number))
         return future
+
+    def ask_upgrade(self) -> asyncio.Future[wire.UpgradeFailed]:
+        """Order the program to be replaced; the future gets why it was not, and nothing ever if it was."""
+        number = next(self._numbers)
+        future: asyncio.Future[wire.UpgradeFailed] = asyncio.get_running_loop().create_future()
+        self._upgrades[number] = future
+        self._send(wire.Upgrade(request=number))
+        return future
+
+    def take_upgrade_failed(self, report: wire.UpgradeFailed) -> None:
+        """Tell who has asked for it."""
+        future = self._upgrades.pop(report.request, None)
+        if future is not None and not future.done():
+            future.set_result(report)
 
     def reopen_logs(self) -> None:
         """Order the log file to be opened anew; the new descriptor comes by itself."""

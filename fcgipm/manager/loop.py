@@ -166,6 +166,7 @@ class Manager:
         self._loop.call_soon(memory.give_back)  # a snapshot takes several times what is kept of it
         ending = snapshot.ending
         driver.step(events.Tick() if ending is None else events.ShutdownRequested(status=ending))
+        state.resumed()
 
     def _serve(self, handed: _Handed, driver: Driver) -> None:
         for number in handed.descriptors:
@@ -232,6 +233,8 @@ class Manager:
             case wire.Applied():
                 driver.take_applied(report)
                 self._loop.call_soon(memory.give_back)
+            case wire.UpgradeFailed():
+                driver.take_upgrade_failed(report)
             case wire.Denied():
                 text = f"the keeper refused {report.order}: {report.error}; this is a bug of the manager"
                 self.say(Severity.ERROR, None, text)

@@ -42,6 +42,9 @@ class State:
         self.keeper_uid = snapshot.uid
         self.started_at = Instant(snapshot.started_at)
         self.started_unix = snapshot.started_unix
+        self.version = snapshot.version
+        self.upgraded = snapshot.upgraded
+        """The last upgrade, None if there was none."""
         self.daemon: Daemon
         self.applications: dict[str, Application]
         self.externals: dict[str, External]
@@ -87,6 +90,11 @@ class State:
         """Return the present instant, never before one that it returned earlier."""
         self._latest = Instant(max(time.monotonic_ns(), self._latest))
         return self._latest
+
+    def resumed(self) -> None:
+        """Note that decisions are made again: if this manager comes with an upgrade, that ends its pause."""
+        if self.upgraded is not None and self.upgraded.pause is None:
+            self.upgraded = replace(self.upgraded, pause=self.now() - self.upgraded.at)
 
     def due(self, deadline: Instant) -> None:
         """Take it that *deadline* has come: the loop's clock is a float and may be some nanoseconds early."""

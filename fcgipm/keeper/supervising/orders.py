@@ -59,6 +59,7 @@ class Actions:
     """What the whole keeper does on an order."""
 
     apply: Callable[[int], None]
+    upgrade: Callable[[int], None]
     reopen_logs: Callable[[], None]
     shut_down: Callable[[int, bool], None]
     """With what exit status, and whether all is done for it."""
@@ -163,6 +164,8 @@ class Orders:
                         request=order.request, problems=(why,), warnings=(), changes=(), definitions=None, listeners=()
                     )
                 )
+            case wire.Upgrade():
+                report(wire.UpgradeFailed(request=order.request, error=why))
             case _:
                 self._context.say("error", f"the order {type(order).__name__} cannot be carried out: {why}")
 
@@ -185,10 +188,12 @@ class Orders:
             case _:
                 self._steer(order)
 
-    def _steer(self, order: wire.Apply | wire.ReopenLogs | wire.Shutdown | wire.Heard) -> None:
+    def _steer(self, order: wire.Apply | wire.Upgrade | wire.ReopenLogs | wire.Shutdown | wire.Heard) -> None:
         match order:
             case wire.Apply():
                 self._actions.apply(order.request)
+            case wire.Upgrade():
+                self._actions.upgrade(order.request)
             case wire.ReopenLogs():
                 self._actions.reopen_logs()
             case wire.Shutdown():

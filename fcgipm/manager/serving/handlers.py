@@ -135,6 +135,19 @@ async def send_request(call: Call) -> web.StreamResponse:
     )
 
 
+async def upgrade(call: Call) -> web.StreamResponse:
+    """Have the program replaced; where that is done, this manager ends, and the next one tells of it in its status."""
+    future = call.driver.ask_upgrade()
+    if not call.arguments.wait:
+        return answer({"version": 1})
+    try:
+        failed = await asyncio.wait_for(future, call.arguments.timeout)
+    except TimeoutError:
+        text = f"the upgrade is not done after {call.arguments.timeout:g} s; it goes on"
+        raise Refused(504, text, ExitCode.TIMED_OUT) from None
+    raise Refused(409, failed.error, ExitCode.FAILED)
+
+
 async def reopen_logs(call: Call) -> web.StreamResponse:
     """Have the keeper open the log file anew."""
     call.driver.reopen_logs()
@@ -182,6 +195,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "snippet": showing.show_definitions,
     "metrics": showing.show_metrics,
     "reopen-logs": reopen_logs,
+    "upgrade": upgrade,
     "shutdown": shutdown,
 }
 assert HANDLERS.keys() == VERBS.keys(), "every verb has a handler"

@@ -12,6 +12,7 @@ from fcgipm.core.view import AppView, InstanceView
 from fcgipm.manager.observing.reach import Reach, addresses_of
 from fcgipm.manager.observing.usage import Usage
 from fcgipm.manager.state import State
+from fcgipm.wire import Upgraded
 
 _SECOND: Final = 1_000_000_000
 _OF_INSTANCES: Final = (
@@ -28,6 +29,20 @@ def daemon(state: State) -> dict[str, Any]:
         "pid": state.keeper_pid,
         "manager_pid": os.getpid(),
         "uptime": _span(state.now(), state.started_at),
+        "program_version": state.version,
+        "upgraded": _upgraded(state.upgraded),
+    }
+
+
+def _upgraded(upgraded: Upgraded | None) -> dict[str, Any] | None:
+    if upgraded is None:
+        return None
+    return {
+        "count": upgraded.count,
+        "time": upgraded.at_unix,
+        "before": upgraded.before,
+        "instances": upgraded.instances,
+        "pause": None if upgraded.pause is None else upgraded.pause / _SECOND,
     }
 
 
