@@ -26,6 +26,7 @@ from fcgipm.config.schema import (
     Dynamic,
     External,
     InstanceOptions,
+    Probe,
     Root,
     ServerOptions,
 )
@@ -254,6 +255,7 @@ PARTS: Final[Mapping[tuple[str, str], Callable[[], Iterable[str]]]] = MappingPro
         ("man/apps.toml.5", "instance"): lambda: option_list(InstanceOptions, ServerOptions),
         ("man/apps.toml.5", "dynamic"): lambda: option_list(Dynamic, InstanceOptions),
         ("man/apps.toml.5", "root"): lambda: option_list(Root),
+        ("man/apps.toml.5", "probe"): lambda: option_list(Probe),
         ("man/apps.toml.5", "server"): lambda: option_list(ServerOptions),
         ("man/apps.toml.5", "external"): lambda: option_list(External, ServerOptions),
     }

@@ -8,14 +8,14 @@ from typing import Any
 
 from fcgipm.config.option import Kind, Option, options
 from fcgipm.config.problems import Report, Where
-from fcgipm.config.schema import Application, Root
+from fcgipm.config.schema import Application, Probe, Root
 from fcgipm.config.tables import Entry, Table
 from fcgipm.config.values import read
 
 _MERGED = frozenset({Kind.ENVIRONMENT, Kind.LIMITS, Kind.EXTENSIONS})
 """Tables: those of [defaults] and of the application merge key by key."""
 
-_EMPTY: Mapping[Kind, Any] = {Kind.COMMAND: (), Kind.PATH: ""}
+_EMPTY: Mapping[Kind, Any] = {Kind.COMMAND: (), Kind.PATH: "", Kind.REQUEST: ""}
 """What stands for a required value that was not written."""
 
 
@@ -98,11 +98,19 @@ class Reader:
         if option.kind is Kind.ROOTS:
             draft.parts = [self.draft("", table, Root, inherits=False) for table in entry.tables]
         try:
-            draft.values[name] = read(option, entry.value)
+            value = read(option, entry.value)
+            draft.values[name] = self._probe(draft, entry) if option.kind is Kind.PROBE else value
             draft.places[name] = entry.where
         except ValueError as error:
             draft.broken.add(name)
             self._report.problem(entry.where, str(error))
+
+    def _probe(self, draft: Draft, entry: Entry) -> Probe | None:
+        (part,) = (self.draft("", table, Probe, inherits=False) for table in entry.tables)
+        if part.broken:
+            draft.broken.add("probe")
+            return None
+        return Probe(**part.values)
 
     def _read_members(self, draft: Draft, entry: Entry, option: Option, name: str) -> None:
         """Read a table one key at a time, so that each bad key is told with its own line."""

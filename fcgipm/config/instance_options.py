@@ -203,6 +203,20 @@ class InstanceOptions(ServerOptions):
         minimum=1,
         change=Change.IN_PLACE,
     )
+    auto_update: bool = instance_option(
+        Kind.BOOLEAN,
+        "a reload as soon as its files have changed and rest for 500 ms: the program, files among its arguments that "
+        "are written with their whole path, and what watch names",
+        default=False,
+        change=Change.IN_PLACE,
+        fcgi="-autoUpdate",
+    )
+    watch: tuple[str, ...] = instance_option(
+        Kind.GLOBS,
+        "more files for auto-update; ** stands for any number of directories",
+        default=(),
+        change=Change.IN_PLACE,
+    )
     concurrency: int | None = instance_option(
         Kind.INTEGER,
         "requests that one instance serves at once",

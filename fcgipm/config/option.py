@@ -48,6 +48,9 @@ class Kind(enum.Enum):
     PREFIX = "prefix such as /fcgi-bin/"
     PATTERN = "pattern of file names, such as *.fcgi"
     NAME = "name as of an application"
+    PROBE = "table { uri, status, timeout }"
+    REQUEST = "path with or without a query, such as /ping?full=1"
+    GLOBS = "list of absolute paths with *, ?, [...] and **"
 
 
 class Change(enum.Enum):

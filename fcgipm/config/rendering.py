@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 
 from fcgipm.config.option import Kind, Option, options
 from fcgipm.config.quantities import UNLIMITED, duration_text, octal_text, signal_name, size_text
-from fcgipm.config.schema import SECOND, Application, Config, Daemon, Dynamic, External, Root
+from fcgipm.config.schema import SECOND, Application, Config, Daemon, Dynamic, External, Probe, Root
 
-Table: TypeAlias = Daemon | Application | Dynamic | External | Root
+Table: TypeAlias = Daemon | Application | Dynamic | External | Root | Probe
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _TO_ESCAPE = re.compile(r'[\x00-\x1f\x7f"\\]')
@@ -111,6 +111,8 @@ _PLAIN: Mapping[Kind, Callable[[Any], Any]] = {
     Kind.DURATION: duration_text,
     Kind.SIZE: size_text,
     Kind.ROOTS: _roots,
+    Kind.PROBE: _plain,
+    Kind.GLOBS: list,
     Kind.OCTAL: octal_text,
     Kind.SIGNAL: signal_name,
     Kind.LIMITS: _limits,

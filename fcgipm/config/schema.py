@@ -26,11 +26,12 @@ from fcgipm.config.option import (
     root_option,
     server_option,
 )
+from fcgipm.config.probe_options import Probe
 from fcgipm.config.server_options import ServerOptions
 
 __all__ = [
     "LATER_KEYS", "MILLISECOND", "RESERVED_NAMES", "SECOND", "Application", "Change", "Config", "Daemon", "Duration",
-    "Dynamic", "External", "InstanceOptions", "Root", "ServerOptions",
+    "Dynamic", "External", "InstanceOptions", "Probe", "Root", "ServerOptions",
 ]  # fmt: skip
 """Spans of time and what a change leads to belong to the words of the schema."""
 
@@ -109,6 +110,13 @@ class Application(InstanceOptions):
         change=Change.IN_PLACE,
         inherits=False,
         lighttpd="max-procs",
+    )
+    probe: Probe | None = instance_option(
+        Kind.PROBE,
+        "a request that a new generation must answer before visitors meet it: { uri, status, timeout }",
+        default=None,
+        change=Change.IN_PLACE,
+        inherits=False,
     )
     autostart: bool = instance_option(
         Kind.BOOLEAN,
@@ -301,8 +309,7 @@ class Config:
 
 LATER_KEYS = frozenset(
     {
-        "auto-update", "watch", "probe", "request-timeout", "spare", "standby", "spawn-burst", "spawn-rate",
-        "scale-down-window",
+        "request-timeout", "spare", "standby", "spawn-burst", "spawn-rate", "scale-down-window",
     }
 )  # fmt: skip
 """Keys that the documentation names and this version does not have yet."""

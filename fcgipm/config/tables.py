@@ -14,7 +14,7 @@ from fcgipm.config.lines import KeyPath
 from fcgipm.config.option import Kind, options
 from fcgipm.config.problems import Report, Where
 from fcgipm.config.quantities import shown
-from fcgipm.config.schema import LATER_KEYS, RESERVED_NAMES, Application, Daemon, Dynamic, External, Root
+from fcgipm.config.schema import LATER_KEYS, RESERVED_NAMES, Application, Daemon, Dynamic, External, Probe, Root
 from fcgipm.config.sources import Source
 from fcgipm.config.values import APP_NAMES, may_be_named
 
@@ -28,6 +28,9 @@ _TABLES = {"fcgipm": Daemon, "defaults": Application, "dynamic": Dynamic}
 _NAMED = {"app": Application, "external": External}
 _TITLES = {Daemon: "[fcgipm]", Application: "[app.NAME]", Dynamic: "[dynamic]", External: "[external.NAME]"}
 
+_INNER = {Kind.ROOTS: Root, Kind.PROBE: Probe}
+"""Options whose value is a table, or a list of them, with options of its own."""
+
 _ONE_SOCKET = "each script has a Unix socket of its own, below runtime-dir"
 _NOT_DYNAMIC = {
     "address": _ONE_SOCKET,
@@ -37,6 +40,7 @@ _NOT_DYNAMIC = {
     "directory": "a script is started in its own directory",
     "on-failure": "a script that nobody declared does not end the daemon",
     "port": _ONE_SOCKET,
+    "probe": "no request is answered by all scripts alike",
     "processes": "max-class-processes says how many instances a script may have, max-processes how many all together",
     "socket": _ONE_SOCKET,
     "uri": "each of the roots has its own",
@@ -195,7 +199,7 @@ class _Gatherer:
     def _table(self, source: Source, keys: KeyPath, content: Mapping[str, Any], kind: type) -> Table:
         table = Table(source.where(*keys))
         known = keys_of(kind)
-        lists = {key for key, option, _field in options(kind) if option.kind is Kind.ROOTS}
+        inner = {key: _INNER[option.kind] for key, option, _field in options(kind) if option.kind in _INNER}
         for place, value in _flattened(content):
             spelling = ".".join(place)
             where = source.where(*keys, *place)
@@ -207,14 +211,16 @@ class _Gatherer:
                 self.report.problem(where, f"is written twice: also as {table.entries[key].where.path}")
             else:
                 here = (*keys, *place)
-                within = self._tables_in(source, here, value) if key in lists else ()
+                within = self._tables_in(source, here, value, inner[key]) if key in inner else ()
                 table.entries[key] = Entry(value, where, _places(source, here, value), within)
         return table
 
-    def _tables_in(self, source: Source, keys: KeyPath, value: Any) -> tuple[Table, ...]:
+    def _tables_in(self, source: Source, keys: KeyPath, value: Any, kind: type) -> tuple[Table, ...]:
+        if kind is Probe:
+            return (self._table(source, keys, value, kind),) if isinstance(value, dict) else ()
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             return ()  # which is told when the value is read
-        return tuple(self._table(source, (*keys, index), item, Root) for index, item in enumerate(value))
+        return tuple(self._table(source, (*keys, index), item, kind) for index, item in enumerate(value))
 
 
 def _places(source: Source, keys: KeyPath, value: Any) -> dict[str, Where]:
@@ -241,6 +247,8 @@ def _unknown(spelling: str, kind: type, known: Iterable[str]) -> str:
             return f"cannot be given here: {why}"
         if plain in keys_of(Root):
             return "unknown key here; it belongs into one of the roots: roots = [{ path = … }]"
+    if kind is Probe:
+        return f"unknown key here{nearest(spelling, known)}; allowed: {', '.join(sorted(known))}"
     for other, title in _TITLES.items():
         if other is not kind and plain in keys_of(other):
             return f"unknown key here; it belongs into {title}"

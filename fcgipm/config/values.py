@@ -31,6 +31,7 @@ _NAME = re.compile(r"[^\s\x00-\x1f\x7f\"'=,;$\\{}]+")
 _ID = re.compile(r"#\d{1,10}", re.ASCII)
 _PREFIX = re.compile(r"/[^\s\"'\\{};#?$]*")
 _EXTENSION = re.compile(r"\.[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*")
+_REQUEST = re.compile(r"/[\x21-\x22\x24-\x7e]*")
 _LARGEST_ID = 2**32 - 2
 _APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 APP_NAMES = "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit"
@@ -227,6 +228,33 @@ def _pattern(option: Option, value: Any) -> str:
     return text
 
 
+def _request(option: Option, value: Any) -> str:
+    if not isinstance(value, str) or not _REQUEST.fullmatch(value):
+        raise refusal(value, f"a {option.kind.value}")
+    return value
+
+
+def _globs(option: Option, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise refusal(value, option.kind.value)
+    return tuple(dict.fromkeys(_glob(option, item) for item in value))
+
+
+def _glob(option: Option, value: Any) -> str:
+    path = _path(option, value)
+    parts = path.split("/")
+    if path == "/" or ".." in parts or any("**" in part and part != "**" for part in parts) or parts[-1] == "**":
+        raise refusal(value, 'an absolute path of files, without ".."; "**" is a whole directory, as in "/srv/**/*.py"')
+    return path
+
+
+def _probe(option: Option, value: Any) -> Mapping[str, Any]:
+    """Return what *value* has: its keys are read by `fcgipm.config.drafts`."""
+    if not isinstance(value, dict):
+        raise refusal(value, f"a {option.kind.value}")
+    return value
+
+
 def _name(_option: Option, value: Any) -> str:
     if not isinstance(value, str) or not may_be_named(value):
         raise refusal(value, APP_NAMES)
@@ -322,4 +350,7 @@ _READERS: Mapping[Kind, Callable[[Option, Any], Any]] = {
     Kind.PREFIX: _prefix,
     Kind.PATTERN: _pattern,
     Kind.NAME: _name,
+    Kind.PROBE: _probe,
+    Kind.REQUEST: _request,
+    Kind.GLOBS: _globs,
 }

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from fcgipm.config.schema import LATER_KEYS
 from fcgipm.importing.found import Table
 
 Put: TypeAlias = Callable[[Table, str, str, str], None]
@@ -56,13 +55,6 @@ def _fraction(table: Table, key: str, value: str, said: str) -> None:
 
 def _flag(table: Table, key: str, _value: str, said: str) -> None:
     table.put(key, True, said)
-
-
-def _auto_update(table: Table, key: str, _value: str, said: str) -> None:
-    if key in LATER_KEYS:
-        table.lose(said, "fcgipm does not have it yet; `fcgipmctl restart` after the program has changed")
-    else:
-        table.put(key, True, said)
 
 
 def _text(table: Table, key: str, value: str, said: str) -> None:
@@ -125,7 +117,7 @@ _INSTANCE: Final[dict[str, Rule]] = _SERVER | {
     "min-server-life": Rule("min-server-life", _seconds),
     "priority": Rule("priority", _bounded(19, "the kernel takes no more")),
     "restart-delay": Rule("restart-delay", _seconds),
-    "autoupdate": Rule("auto-update", _auto_update, takes_value=False),
+    "autoupdate": Rule("auto-update", _flag, takes_value=False),
 }
 _IDENTITY: Final[dict[str, Rule]] = {"user": Rule("user", _text), "group": Rule("group", _text)}
 _LOAD: Final = _bounded(100, "a load is no more than that in fcgipm")

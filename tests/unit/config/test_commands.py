@@ -200,5 +200,5 @@ def test_commented_defaults_of_dynamic_are_the_defaults(files: Files) -> None:
 
 EXAMPLES = {
     "command", "uri", "port", "address", "allowed-clients", "rlimits", "pass-header", "fastcgi.map-extensions",
-    "wrapper",
+    "wrapper", "watch",
 }  # fmt: skip

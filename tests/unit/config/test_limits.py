@@ -187,7 +187,7 @@ def test_a_written_value_above_a_maximum_is_refused(files: Files, key: str) -> N
         ("directory = '/'", "cannot be given here: a script is started in its own directory"),
         ("match = '*'", "unknown key here; it belongs into one of the roots: roots = [{ path = … }]"),
         ("log = 'stderr'", "unknown key here; it belongs into [fcgipm]"),
-        ("probe = {}", "not in this version"),
+        ("probe = {}", "cannot be given here: no request is answered by all scripts alike"),
         ("ready-timeout = 31", "31s is more than start-timeout, 30s; at most that is allowed"),
     ],
 )

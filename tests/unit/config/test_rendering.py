@@ -17,7 +17,7 @@ from fcgipm.config.definitions import application, daemon, dynamic, external, to
 from fcgipm.config.load import Loaded, load
 from fcgipm.config.option import Kind, Option, options
 from fcgipm.config.rendering import key_text, plain_config, render_config, value_text
-from fcgipm.config.schema import Application, Dynamic, External, Root
+from fcgipm.config.schema import Application, Dynamic, External, Probe, Root
 from fcgipm.linux.rlimits import LIMIT_NUMBERS
 
 OWN_GROUP = f"#{os.getegid()}"
@@ -63,10 +63,15 @@ def written(option: Option) -> st.SearchStrategy[Any]:
         Kind.PREFIX: paths,
         Kind.PATTERN: texts.filter(lambda text: bool(text) and "/" not in text and text.isprintable()),
         Kind.FRACTION: st.floats(0, 1) | st.sampled_from([0, 1]),
+        Kind.GLOBS: st.lists(paths.map(lambda path: f"{path}/**/*.p[hy]"), max_size=2),
+        Kind.REQUEST: words.map(lambda word: f"/{word}?x=%20"),
         Kind.HOSTS: st.lists(st.sampled_from(["h:1", "[::1]:2", "10.1.1.1:3"]), min_size=1, max_size=2),
     }
     if option.kind is Kind.INTEGER:
         return numbers(option)
+    if option.kind is Kind.PROBE:
+        required = {key: written(of_probe) for key, of_probe, _item in options(Probe)}
+        return st.fixed_dictionaries({"uri": required.pop("uri")}, optional=required)
     return durations(option) if option.kind is Kind.DURATION else ways[option.kind]
 
 

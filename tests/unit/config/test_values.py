@@ -20,10 +20,10 @@ from fcgipm.config.quantities import (
     signal_name,
     size_text,
 )
-from fcgipm.config.schema import MILLISECOND, SECOND, Application, Daemon, Dynamic, External, Root
+from fcgipm.config.schema import MILLISECOND, SECOND, Application, Daemon, Dynamic, External, Probe, Root
 from fcgipm.config.values import _READERS, bounds, read
 
-TABLES = (Daemon, Application, Dynamic, Root, External)
+TABLES = (Daemon, Application, Dynamic, Root, External, Probe)
 OPTIONS = {(table.__name__, key): option for table in TABLES for key, option, _field in options(table)}
 
 
@@ -81,6 +81,9 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
     ("overload-response", "none", "none"),
     ("policy", "classic", "classic"),
     ("multi-threshold", 100, 100),
+    ("watch", ["/srv//a/*.py", "/srv/**/[a-c]?", "/srv/a/*.py"], ("/srv/a/*.py", "/srv/**/[a-c]?")),
+    ("watch", [], ()),
+    ("probe", {"uri": 3}, {"uri": 3}),
 ]
 
 REJECTED: list[tuple[str, Any, str]] = [
@@ -169,6 +172,13 @@ REJECTED: list[tuple[str, Any, str]] = [
     ("policy", "static", '"static" is not allowed; allowed: "classic"'),
     ("single-threshold", 101, "101 is out of range; allowed: 0 to 100"),
     ("address", "localhost", '"localhost" is not allowed; allowed: IPv4 or IPv6 address'),
+    ("watch", "/srv/*.py", '"/srv/*.py" is not allowed; allowed: list of absolute paths with *, ?, [...] and **'),
+    ("watch", ["lib/*.py"], '"lib/*.py" is not allowed; allowed: an absolute path'),
+    ("watch", ["/srv/**"], '"/srv/**" is not allowed; allowed: an absolute path of files, without ".."'),
+    ("watch", ["/srv/a**/x"], '"/srv/a**/x" is not allowed'),
+    ("watch", ["/srv/../x"], '"/srv/../x" is not allowed'),
+    ("watch", ["/"], '"/" is not allowed'),
+    ("probe", "/ping", '"/ping" is not allowed; allowed: a table { uri, status, timeout }'),
 ]
 
 ACCEPTED_ELSEWHERE: list[tuple[str, str, Any, Any]] = [
@@ -184,6 +194,7 @@ ACCEPTED_ELSEWHERE: list[tuple[str, str, Any, Any]] = [
     ("Root", "name", "fcgi-bin", "fcgi-bin"),
     ("Root", "match", "*.f[a-c]gi", "*.f[a-c]gi"),
     ("Root", "uri", "/fcgi-bin/", "/fcgi-bin/"),
+    ("Probe", "uri", "/ping?a=%20&b", "/ping?a=%20&b"),
 ]
 
 REJECTED_ELSEWHERE: list[tuple[str, str, Any, str]] = [
@@ -204,6 +215,12 @@ REJECTED_ELSEWHERE: list[tuple[str, str, Any, str]] = [
     ("Root", "match", "", '"" is not allowed'),
     ("Root", "uri", ".php", '".php" is not allowed; allowed: a prefix such as /fcgi-bin/'),
     ("Root", "uri", ["/x/"], "is not allowed"),
+    ("Probe", "uri", "ping", '"ping" is not allowed; allowed: a path with or without a query, such as /ping?full=1'),
+    ("Probe", "uri", "/a b", '"/a b" is not allowed'),
+    ("Probe", "uri", "/a#b", '"/a#b" is not allowed'),
+    ("Probe", "uri", "/a\r\nb", "is not allowed"),
+    ("Probe", "status", 99, "99 is out of range; allowed: 100 to 599"),
+    ("Probe", "timeout", 0, "0 is out of range; allowed: more than 0"),
 ]
 
 

@@ -62,7 +62,6 @@ def test_each_option_of_a_static_application(options: str, expected: dict[str, o
         ("-pass-header 'a b'", '-pass-header a b: "a b" is not allowed'),
         ("-initial-env A=\udcff", "-initial-env A=\udcff: it is not UTF-8, which apps.toml is"),
         ("-user joe", "-user joe: mod_fastcgi ignores it without FastCgiWrapper"),
-        ("-autoUpdate", "-autoUpdate: fcgipm does not have it yet; `fcgipmctl restart` after the program has changed"),
     ],
 )
 def test_what_cannot_be_carried_over_is_a_remark_in_the_table(options: str, why: str) -> None:

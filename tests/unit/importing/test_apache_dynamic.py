@@ -56,7 +56,6 @@ def test_each_option_of_dynamic_applications(name: str, options: str, expected: 
         ("-gainValue x", "-gainValue x: is not a number"),
         ("-processes 3", "-processes 3: mod_fastcgi has no such option here"),
         ("-startDelay 0", "-startDelay 0: "),
-        ("-autoUpdate", "-autoUpdate: fcgipm does not have it yet"),
     ],
 )
 def test_what_cannot_be_carried_over_is_told(options: str, why: str) -> None:
