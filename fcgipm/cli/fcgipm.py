@@ -25,6 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _start(file, foreground=False)
         case ["start", "--foreground", file] | ["start", file, "--foreground"] if not file.startswith("-"):
             return _start(file, foreground=True)
+        case ["trial", what, configuration] if what.isdigit() and configuration.isdigit():
+            from fcgipm.cli.trial import trial  # noqa: PLC0415
+
+            return trial(int(what), int(configuration))
     from fcgipm.cli.printing import exit_status  # noqa: PLC0415
 
     wanted: list[argparse.Namespace] = []

@@ -10,9 +10,10 @@ from typing import Final, Self
 
 from fcgipm.keeper.dispatch import Dispatch
 
-_TAKEN: Final = (
+TAKEN: Final = (
     signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD,
 )  # fmt: skip
+"""What is handled."""
 _LEFT: Final = frozenset({
     # nobody can change them
     signal.SIGKILL, signal.SIGSTOP,
@@ -21,7 +22,7 @@ _LEFT: Final = frozenset({
     # a person at a terminal who wants to stop us for a while
     signal.SIGTSTP, signal.SIGCONT,
 })  # fmt: skip
-_IGNORED: Final = tuple(sorted(signal.valid_signals() - _LEFT - set(_TAKEN)))
+_IGNORED: Final = tuple(sorted(signal.valid_signals() - _LEFT - set(TAKEN)))
 """All others mean nothing here; by default most would end the daemon, and leave its instances to nobody."""
 
 
@@ -39,7 +40,7 @@ class Signals:
         self._write.setblocking(False)
         self._dispatch.watch(self._read.fileno(), self._take)
         signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
-        for number in _TAKEN:
+        for number in TAKEN:
             self._before[number] = signal.signal(number, lambda *_: None)
         for number in _IGNORED:
             self._before[number] = signal.signal(number, signal.SIG_IGN)
@@ -54,6 +55,12 @@ class Signals:
         self._dispatch.forget(self._read.fileno())
         self._read.close()
         self._write.close()
+
+    def untaken(self) -> list[int]:
+        """Return those that have come and were not dealt with, and forget them."""
+        with contextlib.suppress(BlockingIOError):
+            return sorted(set(self._read.recv(4096)))
+        return []
 
     def _take(self) -> None:
         with contextlib.suppress(BlockingIOError):

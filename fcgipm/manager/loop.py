@@ -65,6 +65,7 @@ class Manager:
         asyncio.set_event_loop(self._loop)
         self._loop.set_exception_handler(self._failed)
         self._loop.add_reader(self._channel.fileno(), self._readable)
+        self._send(wire.Heard(count=0))  # it has come to itself: an upgrade waits for that
         self._loop.run_forever()
         return self._status
 

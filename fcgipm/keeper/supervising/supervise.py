@@ -164,7 +164,8 @@ class Supervisor:
             self._conversation.hold(reading=reading)
 
     def _ordered(self, order: wire.Order) -> None:
-        self.deaf_since = None
+        if order != wire.Heard(count=0):  # which it says before it can do anything
+            self.deaf_since = None
         self._obey(order)
 
     def _left(self) -> None:

@@ -1,0 +1,262 @@
+"""An upgrade: the installed program is tried, its manager is started, and then it takes this one's place.
+
+Until the last step nothing has changed for anybody, and whatever goes wrong, this program goes on.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import fcgipm
+from fcgipm import wire
+from fcgipm.config.definitions import to_definition
+from fcgipm.config.schema import SECOND
+from fcgipm.keeper.keeping import carried, execing
+from fcgipm.keeper.keeping.carried import Carried
+from fcgipm.keeper.keeping.trial import PATIENCE, Passed, Trial, TrialError
+from fcgipm.keeper.supervising.launch import Launched, launch
+from fcgipm.linux import pidfd as pidfds
+from fcgipm.log import wall_clock
+
+if TYPE_CHECKING:
+    from fcgipm.keeper.context import Context
+    from fcgipm.keeper.keeping.program import Program
+
+_TRIALS: Final = 3
+"""How often the configuration may be applied meanwhile, and so is to be read once more."""
+
+
+class Stage(enum.Enum):
+    """How far an upgrade is."""
+
+    RESTING = "resting"
+    """There is none."""
+    TRYING = "trying"
+    WARMING = "warming"
+    """The next manager comes to itself, which takes longer than all the rest together."""
+    WAITING = "waiting"
+    """A configuration is being read, and then it is tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What an upgrade needs of the rest of the keeper."""
+
+    program: Program
+    manager: tuple[str, ...]
+    """How a manager is started."""
+    foreground: bool
+    made_directory: bool
+    instances: Callable[[], int]
+    why_not: Callable[[], str]
+    """Why there can be no upgrade now; empty where there can."""
+    applies: Callable[[], int]
+    """How often the configuration was applied."""
+    is_applying: Callable[[], bool]
+    settle: Callable[[], None]
+    """Finish what may not be half done."""
+    state: Callable[[], str]
+    descriptors: Callable[[], Mapping[str, int]]
+    untaken: Callable[[], list[int]]
+    """Return the signals that nobody has dealt with, and forget them."""
+
+
+class Upgrading:
+    """Carries out the order `wire.Upgrade`, and SIGUSR2."""
+
+    def __init__(self, context: Context, parts: Parts, last: wire.Upgraded | None) -> None:
+        """*last* is the upgrade by which this program has come, if it has."""
+        self._context = context
+        self._parts = parts
+        self._last = last
+        self._stage = Stage.RESTING
+        self._requests: list[int] = []
+        self._due: int | None = None
+        self._trials = 0
+        self._applies = 0
+        self._trial: Trial | None = None
+        self._passed: Passed | None = None
+        self._manager: Launched | None = None
+
+    def ask(self, request: int | None = None) -> None:
+        """Begin, or join in; the answer to *request* is told where it fails, and otherwise by the next program."""
+        if request is not None:
+            self._requests.append(request)
+        if self._stage is Stage.RESTING:
+            self._trials = 0
+            self._try()
+
+    def deadline(self) -> int | None:
+        """Return when what is waited for takes too long."""
+        return self._due
+
+    def expire(self, now: int) -> None:  # noqa: ARG002  whenever that is
+        """Give up."""
+        if self._trial is not None:
+            trial, self._trial = self._trial, None
+            self._context.dispatch.forget(trial.fileno())
+            self._fail(str(trial.give_up()))
+        else:
+            self._fail(f"its manager has not come to itself within {PATIENCE} s")
+
+    def applied(self) -> None:
+        """A configuration was read: if that was waited for, go on."""
+        if self._stage is Stage.WAITING:
+            self._try()
+
+    def close(self) -> None:
+        """End what is under way, at the end of the daemon."""
+        if self._trial is not None:
+            self._context.dispatch.forget(self._trial.fileno())
+            self._trial.give_up()
+            self._trial = None
+        self._drop()
+
+    # ── the steps ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _try(self) -> None:
+        why = self._parts.why_not()
+        self._trials += 1
+        if why or self._trials > _TRIALS:
+            self._fail(why or "the configuration is applied again and again meanwhile")
+            return
+        if self._parts.is_applying():
+            self._stage = Stage.WAITING
+            return
+        self._applies = self._parts.applies()
+        try:
+            self._trial = Trial(self._parts.program, carried.encode(self._carried(wall_clock(), {})))
+        except TrialError as error:
+            self._fail(str(error))
+            return
+        self._stage, self._due = Stage.TRYING, time.monotonic_ns() + PATIENCE * SECOND
+        self._context.dispatch.watch(self._trial.fileno(), self._told)
+
+    def _told(self) -> None:
+        trial = self._trial
+        assert trial is not None, self._stage
+        if not trial.feed():
+            return
+        self._context.dispatch.forget(trial.fileno())
+        self._trial = None
+        try:
+            self._passed = trial.result()
+        except TrialError as error:
+            self._fail(str(error))
+        else:
+            self._warm()
+
+    def _warm(self) -> None:
+        context = self._context
+        try:
+            self._manager = launch(self._parts.manager, context.loaded.manager, context.nofile)
+        except OSError as error:
+            self._fail(f"its manager cannot be started: {error}")
+            return
+        self._stage, self._due = Stage.WARMING, time.monotonic_ns() + PATIENCE * SECOND
+        context.dispatch.watch(self._manager.wire.fileno(), self._warmed)
+
+    def _warmed(self) -> None:
+        manager = self._manager
+        assert manager is not None, self._stage
+        self._context.dispatch.forget(manager.wire.fileno())
+        if not _speaks(manager):
+            self._fail(f"its manager has ended: {_last_words(manager)}")
+            return
+        if self._parts.is_applying() or self._parts.applies() != self._applies:
+            self._drop()
+            self._try()  # what the trial has read is not what holds
+            return
+        why = self._parts.why_not()
+        if why:
+            self._fail(why)
+        else:
+            self._go()
+
+    def _go(self) -> None:
+        """Let the new program take over; where that does not work, nothing has changed."""
+        passed, manager, context = self._passed, self._manager, self._context
+        assert passed is not None, self._stage
+        assert manager is not None, self._stage
+        context.say("info", f"upgrade: {self._parts.program.name}, fcgipm {passed.version}, takes over now")
+        with execing.signals_blocked():
+            try:
+                self._parts.settle()
+                more = {
+                    carried.LOADED: passed.loaded,
+                    carried.MANAGER_WIRE: manager.wire.fileno(),
+                    carried.MANAGER_STDERR: manager.stderr,
+                }
+                what = self._carried(wall_clock(), {**self._parts.descriptors(), **more}, manager.pid)
+                execing.send_again(self._parts.untaken())
+                execing.replace_program(self._parts.program, what)
+            except OSError as error:
+                self._fail(f"{self._parts.program.name} cannot be executed: {error.strerror or error}")
+
+    def _carried(self, wall: float, descriptors: Mapping[str, int], manager: int | None = None) -> Carried:
+        context, parts = self._context, self._parts
+        done = 0 if self._last is None else self._last.count
+        upgraded = wire.Upgraded(
+            count=done + 1, before=fcgipm.__version__, at=time.monotonic_ns(), at_unix=wall,
+            instances=parts.instances(), pause=None,
+        )  # fmt: skip
+        return Carried(
+            state=parts.state(),
+            path=context.loaded.path,
+            foreground=parts.foreground,
+            daemon=to_definition(context.loaded.config.daemon),
+            nofile=context.nofile,
+            made_directory=parts.made_directory,
+            upgraded=upgraded,
+            manager=manager,
+            descriptors=dict(descriptors),
+        )
+
+    # ── failing ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _fail(self, why: str) -> None:
+        self._drop()
+        self._stage = Stage.RESTING
+        text = f"cannot upgrade: {why}; fcgipm {fcgipm.__version__} goes on, nothing was changed"
+        self._context.tell("error", "upgrade-failed", text)
+        requests, self._requests = self._requests, []
+        for request in requests:
+            self._context.reporter.report(wire.UpgradeFailed(request=request, error=text))
+
+    def _drop(self) -> None:
+        """Undo what the steps have made."""
+        self._due = None
+        passed, self._passed = self._passed, None
+        if passed is not None:
+            os.close(passed.loaded)
+        manager, self._manager = self._manager, None
+        if manager is not None:
+            self._context.dispatch.forget(manager.wire.fileno())
+            pidfds.send(manager.pidfd, signal.SIGKILL)
+            manager.wire.close()
+            for number in (manager.pidfd, manager.stderr):
+                os.close(number)
+
+
+def _speaks(manager: Launched) -> bool:
+    """Return whether *manager* has said something, rather than ended; it is not read here."""
+    try:
+        return bool(manager.wire.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False
+
+
+def _last_words(manager: Launched) -> str:
+    poller = select.poll()
+    poller.register(manager.stderr, select.POLLIN)
+    said = os.read(manager.stderr, 64 * 1024) if poller.poll(0) else b""
+    lines = said.decode(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "without a word")
