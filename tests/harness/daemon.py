@@ -58,7 +58,7 @@ class Daemon:
     """One ``fcgipm start --foreground``, its files below *directory*.
 
     *apps* is the TOML text of the applications, *daemon* more lines for the table [fcgipm].  Its log is the file
-    ``log`` (standard error).
+    ``log`` (standard error).  *program* may be another one than fcgipm, for what has to be worse than it.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Daemon:
         daemon: str = "",
         arguments: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
+        program: Sequence[str] = (FCGIPM,),
     ) -> None:
         self.directory = directory
         self.runtime = directory / "run"
@@ -79,7 +80,7 @@ class Daemon:
         self._seen: set[tuple[int, int]] = set()
         with self.logfile.open("ab") as log:
             self.process = subprocess.Popen(
-                [FCGIPM, "start", "--foreground", *arguments, str(self.config)],
+                [*program, "start", "--foreground", *arguments, str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
