@@ -12,7 +12,7 @@ from fcgipm.cli.title import set_title
 from fcgipm.config.apart import load_apart
 from fcgipm.config.problems import ConfigError
 from fcgipm.keeper.loop import Outcome, StartError, run
-from fcgipm.linux.systemd import take_address
+from fcgipm.linux.systemd import Service, take
 from fcgipm.log import why_unheard
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def start(file: str, *, foreground: bool) -> int:
 
     In the background this returns in the caller when it is clear how the start went.
     """
-    notify_socket = take_address(os.environ)
+    service = take(os.environ)
     environ = dict(os.environ)  # before setproctitle writes over it
     try:
         loaded = load_apart(file, environ=environ, euid=os.geteuid(), foreground=foreground)
@@ -37,11 +37,12 @@ def start(file: str, *, foreground: bool) -> int:
         return 1
     set_title(f"fcgipm: keeper {loaded.path}")
     if foreground:
-        return _be_daemon(loaded, lambda _outcome: None, foreground=True, environ=environ, notify_socket=notify_socket)
+        return _be_daemon(loaded, lambda _outcome: None, foreground=True, environ=environ, service=service)
     unheard = why_unheard(loaded.config.daemon.log)
     for warning in (*loaded.warnings, *([unheard] if unheard is not None else [])):
         _print(f"warning: {warning}")
-    return _start_behind(loaded, environ)
+    # Who is told would not know the process behind our back; what it was given is good all the same.
+    return _start_behind(loaded, environ, Service(passed=service.passed))
 
 
 def _be_daemon(
@@ -50,11 +51,11 @@ def _be_daemon(
     *,
     foreground: bool,
     environ: dict[str, str],
-    notify_socket: str = "",
+    service: Service,
 ) -> int:
     os.umask(_UMASK)
     try:
-        return run(loaded, report_start=report, environ=environ, foreground=foreground, notify_socket=notify_socket)
+        return run(loaded, report_start=report, environ=environ, foreground=foreground, service=service)
     except StartError as error:
         if foreground:
             for line in str(error).splitlines():
@@ -63,13 +64,13 @@ def _be_daemon(
         return 1
 
 
-def _start_behind(loaded: Loaded, environ: dict[str, str]) -> int:
+def _start_behind(loaded: Loaded, environ: dict[str, str], service: Service) -> int:
     readable, told = os.pipe()
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
         os.close(readable)
-        _go_behind(loaded, told, environ)
+        _go_behind(loaded, told, environ, service)
     os.close(told)
     # python-daemon forks twice more and ends the first child at once; the pipe stays until there is an answer.
     os.waitpid(child, 0)
@@ -89,7 +90,7 @@ def _await(answers: TextIO) -> int:
     return 1
 
 
-def _go_behind(loaded: Loaded, told: int, environ: dict[str, str]) -> NoReturn:
+def _go_behind(loaded: Loaded, told: int, environ: dict[str, str], service: Service) -> NoReturn:
     """Be the daemon in the background, and tell through the pipe *told* how the start went."""
     from daemon import DaemonContext  # noqa: PLC0415  the foreground does without it
 
@@ -104,14 +105,14 @@ def _go_behind(loaded: Loaded, told: int, environ: dict[str, str]) -> NoReturn:
     try:
         with DaemonContext(
             detach_process=True,
-            files_preserve=[told],
+            files_preserve=[told, *(one.number for one in service.passed)],
             umask=_UMASK,
             prevent_core=False,  # its hard limit would be every instance's
             signal_map={},
             working_directory="/",
         ):
             os.set_inheritable(told, False)
-            status = _be_daemon(loaded, report, foreground=False, environ=environ)
+            status = _be_daemon(loaded, report, foreground=False, environ=environ, service=service)
     except Exception as error:  # noqa: BLE001  there is no terminal any more to which a traceback could go
         report(Outcome(1, repr(error)))
     finally:

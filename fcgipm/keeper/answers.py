@@ -20,13 +20,13 @@ class Answers:
         ending: Ending,
         *,
         reap: Callable[[], None],
-        notify: Callable[[str], None],
+        reloading: Callable[[], None],
     ) -> None:
-        """*reap* takes the ends of all children that have ended; *notify* tells systemd."""
+        """*reap* takes the ends of all children that have ended; *reloading* tells systemd what SIGHUP leads to."""
         self._context = context
         self._ending = ending
         self._reap = reap
-        self._notify = notify
+        self._reloading = reloading
         self._hung_up = False
         """Whether SIGHUP has come, and nothing was applied since."""
 
@@ -38,6 +38,7 @@ class Answers:
                 self._ending.look()
             case signal.SIGHUP:
                 self._hung_up = True
+                self._reloading()
                 heard = self._context.reporter.report(wire.Signalled(name="HUP"))
                 when = "" if heard else " when there is a manager again"
                 self._context.say("info", f"signal HUP: the configuration is read again{when}")
@@ -47,7 +48,6 @@ class Answers:
             case signal.SIGUSR2:
                 self._context.say("warning", "signal USR2: upgrade is not in this version; nothing was done")
             case _:
-                self._notify("STOPPING=1")
                 self._ending.asked(signal.Signals(number).name)
 
     def applying(self) -> None:

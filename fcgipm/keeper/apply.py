@@ -87,6 +87,9 @@ class Applier:
         """Those that have come since it began."""
         self._reading: Reading | None = None
         self._give_up_at: int | None = None
+        self.read: Callable[[str], None] = lambda _problem: None
+        """Called when all that asked are answered, with why nothing was changed, if so."""
+        self._problem = ""
 
     def apply(self, request: int) -> None:
         """Apply what the file says by now and report what has changed; a problem means that nothing has.
@@ -120,6 +123,7 @@ class Applier:
             )
         except ConfigError as error:
             self._report_problems([str(problem) for problem in error.problems])
+            self.read(self._problem)
             return
         self._give_up_at = time.monotonic_ns() + PATIENCE * SECOND
         context.dispatch.watch(self._reading.fileno(), self._readable)
@@ -140,8 +144,11 @@ class Applier:
             self._report_problems([str(problem) for problem in error.problems])
         else:
             self._change_to(new)
-        if self._waiting:
-            self._read()
+        finally:
+            if self._waiting:
+                self._read()
+            else:
+                self.read(self._problem)
 
     def _change_to(self, new: Loaded) -> None:
         new = self._dynamic.renewed(new)
@@ -227,6 +234,7 @@ class Applier:
         )
         pending = [change.key for change in plan.changes if change.app is None and change.effect is Change.RESTART]
         plan.warnings += [f"fcgipm.{key}: the new value holds after a restart of fcgipm" for key in pending]
+        self._problem = ""
         self._context.say("info", f"applied {plan.loaded.path}: {counted(len(changes), 'change')}")
         first, *others = self._requests
         applied = wire.Applied(
@@ -242,6 +250,7 @@ class Applier:
             self._context.reporter.report(replace(applied, request=request, changes=(), warnings=(), definitions=None))
 
     def _report_problems(self, problems: list[str]) -> None:
+        self._problem = f"the configuration was not applied: {problems[0]}"
         for request in self._requests:
             self._context.reporter.report(
                 wire.Applied(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
+from collections.abc import Callable
 from typing import Final
 
 from fcgipm import wire
@@ -61,6 +62,8 @@ class Ending:
         """The exit status with which the daemon is to end; None while it is not to."""
         self._decided_at = 0
         self._due: int | None = None
+        self.announce: Callable[[int], None] = lambda _patience: None
+        """Called when the end begins, and when it comes sooner, with the nanoseconds that it takes at most."""
         self.status = 0
         """The daemon's exit status."""
 
@@ -93,12 +96,14 @@ class Ending:
             self._decided_at = time.monotonic_ns()
             self._due = self._decided_at + patience + GRACE
             self._supervisor.make_room()
+            self.announce(patience + GRACE + _MANAGER + _REAPING)
 
     def begin(self, status: int) -> None:
         """End now: cut what still runs, let the manager go, then end the loop with *status*."""
         if self._is_closing:
             return
         self._stage, self.status = Stage.CUTTING, status
+        self.announce(_MANAGER + _REAPING)
         connections = cut_all(list(self._book), self._context.diag)
         for app in dict.fromkeys(instance.app for instance in self._book):
             number, lost = self._book.count(app), connections.get(app, 0)

@@ -68,7 +68,8 @@ def run(
     """Be the daemon until it is told to end; return its exit status.
 
     *report_start* is called once, when it is clear how the start went.  *environ* is the environment from which
-    pass-env takes, also when the configuration is applied anew; *service* is what systemd has given us.  Raises `StartError` if the daemon cannot even begin.
+    pass-env takes, also when the configuration is applied anew; *service* is what systemd has given us.
+    Raises `StartError` if the daemon cannot even begin.
     """
     log = open_log(loaded)
     with contextlib.ExitStack() as stack:

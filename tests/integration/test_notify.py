@@ -2,24 +2,53 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from harness.daemon import Daemon
 from harness.keeper import SERVE, python
+from harness.waiting import until
 
-APP = f'[app.one]\n{python(SERVE)}\npass-env = ["NOTIFY_SOCKET", "HOME"]\n'
+APP = f'[app.one]\n{python(SERVE)}\npass-env = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "FDSTORE", "HOME"]\n'
+
+
+class Heard:
+    """A socket in systemd's place, and what came there, as fields by message."""
+
+    def __init__(self, receiver: socket.socket) -> None:
+        self._receiver = receiver
+
+    def next(self, *names: str) -> dict[str, str]:
+        """Return the next message that has any of the fields *names*."""
+        while True:
+            lines = self._receiver.recv(4096).decode().splitlines()
+            fields = dict(line.split("=", 1) for line in lines)
+            if fields.keys() & set(names):
+                return fields
+
+    def until_status(self, text: str) -> str:
+        """Wait for a line of status with *text* in it."""
+        return until(lambda: text in (status := self.next("STATUS")["STATUS"]) and status, what=text) or ""
 
 
 @pytest.fixture
-def systemd(place: Path) -> Iterator[socket.socket]:
+def systemd(place: Path) -> Iterator[Heard]:
     """Give a socket in systemd's place."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(place / "notify"))
         receiver.settimeout(20)
-        yield receiver
+        yield Heard(receiver)
+
+
+@pytest.fixture
+def around(place: Path) -> dict[str, str]:
+    """Give the environment of a service."""
+    return {"PATH": "/usr/bin:/bin", "HOME": "/", "NOTIFY_SOCKET": str(place / "notify")}
 
 
 def environment(pid: int) -> list[str]:
@@ -27,33 +56,44 @@ def environment(pid: int) -> list[str]:
 
 
 def test_systemd_is_told_when_the_sockets_are_there_and_when_the_end_begins(
-    start_daemon: Callable[..., Daemon], systemd: socket.socket, place: Path
+    start_daemon: Callable[..., Daemon], systemd: Heard, around: dict[str, str]
 ) -> None:
-    around = {"PATH": "/usr/bin:/bin", "HOME": "/", "NOTIFY_SOCKET": str(place / "notify")}
+    around |= {"FDSTORE": "0", "LISTEN_FDS": "1", "LISTEN_PID": "1", "WATCHDOG_USEC": "3600000000"}
     daemon = start_daemon(APP, wait="", environ=around)
 
-    assert systemd.recv(100) == b"READY=1"
+    assert systemd.next("READY", "STOPPING").get("READY") == "1"
 
     for name in ("one.sock", "control.sock"):
         with socket.socket(socket.AF_UNIX) as visitor:
             visitor.connect(str(daemon.runtime / name))
     daemon.wait_running()
     (pid,) = daemon.instances("one")
-    assert environment(pid) == ["NOTIFY_SOCKET=", "HOME=/", ""]
+    assert environment(pid) == ["NOTIFY_SOCKET=", "WATCHDOG_USEC=", "LISTEN_FDS=", "FDSTORE=", "HOME=/", ""]
+    assert not [line for line in environment(daemon.manager) if line.startswith(("NOTIFY", "WATCH", "LISTEN", "FDS"))]
     daemon.stop()
-    assert systemd.recv(100) == b"STOPPING=1"
+    assert systemd.next("READY", "STOPPING")["STOPPING"] == "1"
 
 
 def test_an_end_that_fcgipmctl_asks_for_is_told_too(
-    start_daemon: Callable[..., Daemon], systemd: socket.socket, place: Path
+    start_daemon: Callable[..., Daemon], systemd: Heard, around: dict[str, str]
 ) -> None:
-    around = {"PATH": "/usr/bin:/bin", "HOME": "/", "NOTIFY_SOCKET": str(place / "notify")}
     daemon = start_daemon(APP, environ=around)
-    assert systemd.recv(100) == b"READY=1"
+    systemd.next("READY")
 
     assert daemon.ctl("shutdown").returncode == 0
 
-    assert systemd.recv(100) == b"STOPPING=1"
+    systemd.next("STOPPING")
+
+
+def test_an_end_asks_for_the_time_that_it_may_take(
+    start_daemon: Callable[..., Daemon], systemd: Heard, around: dict[str, str]
+) -> None:
+    daemon = start_daemon(APP + 'stop-timeout = "300s"\n', environ=around)
+    systemd.next("READY")
+
+    daemon.stop()
+
+    assert int(systemd.next("STOPPING")["EXTEND_TIMEOUT_USEC"]) >= 300_000_000
 
 
 def test_nobody_who_hears_it_is_a_warning(start_daemon: Callable[..., Daemon], place: Path) -> None:
@@ -62,3 +102,87 @@ def test_nobody_who_hears_it_is_a_warning(start_daemon: Callable[..., Daemon], p
     daemon = start_daemon(APP, environ=around)
 
     assert f"systemd cannot be told READY=1: {place}/none: No such file or directory" in daemon.log()
+    assert daemon.log().count("systemd cannot be told") == 1
+
+
+@pytest.mark.parametrize("how", ["HUP", "fcgipmctl apply"])
+def test_reading_the_configuration_again_is_told_however_it_was_asked_for(
+    start_daemon: Callable[..., Daemon], systemd: Heard, around: dict[str, str], how: str
+) -> None:
+    daemon = start_daemon(APP, environ=around)
+    systemd.next("READY")
+    before = time.monotonic_ns() // 1000
+
+    if how == "HUP":
+        os.kill(daemon.pid, signal.SIGHUP)
+    else:
+        assert daemon.ctl("apply").returncode == 0
+
+    told = systemd.next("RELOADING", "READY")
+    assert told["RELOADING"] == "1"
+    assert before <= int(told["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
+    assert systemd.next("RELOADING", "READY")["READY"] == "1"
+
+
+def test_a_file_with_a_mistake_ends_the_reload_and_shows_in_the_status(
+    start_daemon: Callable[..., Daemon], systemd: Heard, around: dict[str, str]
+) -> None:
+    daemon = start_daemon(APP, environ=around)
+    systemd.next("READY")
+    daemon.configure(APP + "nonsense = 1\n")
+
+    assert daemon.ctl("apply").returncode == 1
+
+    systemd.next("RELOADING")
+    status = systemd.next("READY")["STATUS"]
+    assert "the configuration was not applied: " in status
+    assert "nonsense" in status
+    daemon.configure(APP)
+    assert daemon.ctl("apply").returncode == 0
+    systemd.next("RELOADING")
+    assert "not applied" not in systemd.next("READY")["STATUS"]
+
+
+def test_the_status_says_how_many_there_are(
+    start_daemon: Callable[..., Daemon], systemd: Heard, around: dict[str, str]
+) -> None:
+    daemon = start_daemon(APP + "processes = 3\n", environ=around)
+
+    assert systemd.until_status("3 instances") == "1 app, 3 instances"
+
+    assert daemon.ctl("scale", "one", "1").returncode == 0
+    assert systemd.until_status("1 instance") == "1 app, 1 instance"
+
+
+def test_an_idle_daemon_tells_nothing_and_sleeps(
+    start_daemon: Callable[..., Daemon], systemd: Heard, around: dict[str, str]
+) -> None:
+    daemon = start_daemon(APP, environ=around)
+    systemd.until_status("1 app, 1 instance")
+
+    def switches() -> int:
+        lines = Path(f"/proc/{daemon.pid}/status").read_text().splitlines()
+        return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+
+    seen: list[tuple[float, int]] = [(time.monotonic(), switches())]
+
+    def rests() -> bool:
+        """Say whether it has not run for 3 s."""
+        if switches() != seen[-1][1]:
+            seen.append((time.monotonic(), switches()))
+        return time.monotonic() - seen[-1][0] > 3
+
+    until(rests, within=20, what="three seconds without a wake-up")
+
+
+def test_a_watchdog_hears_of_it_at_half_its_time(
+    start_daemon: Callable[..., Daemon], systemd: Heard, around: dict[str, str]
+) -> None:
+    start_daemon(APP, wait="", environ=around | {"WATCHDOG_USEC": "600000"})
+    assert systemd.next("READY")["WATCHDOG"] == "1"
+    times = []
+    for _ in range(4):
+        systemd.next("WATCHDOG")
+        times.append(time.monotonic())
+
+    assert 0.7 < times[-1] - times[0] < 3

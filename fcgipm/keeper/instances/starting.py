@@ -59,6 +59,11 @@ class Starting:
         self._watched: dict[int, Instance] = {}
         """By number: those that are not seen to be ready."""
 
+    @property
+    def underway(self) -> int:
+        """How many instances are not seen to be ready."""
+        return len(self._watched)
+
     def forget_recipes(self) -> None:
         """Forget those of generations that nothing is left of."""
         living = {(instance.app, instance.generation) for instance in self._book}
