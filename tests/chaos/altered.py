@@ -1,0 +1,43 @@
+"""fcgipm with something changed in it, for proofs that need it worse than it is, or in more of a hurry.
+
+``altered.py HOW start --foreground FILE``; *HOW* is one of `ALTERATIONS`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from fcgipm.cli.fcgipm import main
+from fcgipm.keeper.instances import retire
+from fcgipm.keeper.instances.session import Process
+from fcgipm.keeper.supervising import supervise
+
+
+def blind() -> None:
+    """Remove instances as everybody does: ask, and do not look; who does not listen is killed."""
+
+    def remove(leader: Process, *_: object, **__: Any) -> retire.Result:
+        with suppress(ProcessLookupError):
+            os.killpg(leader.pid, signal.SIGTERM)
+            os.killpg(leader.pid, signal.SIGKILL)
+        return retire.Result.KILLED
+
+    retire.try_removal = remove
+
+
+def hasty() -> None:
+    """Start each manager at once, however many have ended before it: so that many can be killed in a short time."""
+    supervise._PAUSES = (0,)  # type: ignore[misc]  # its own tests prove the pauses
+
+
+ALTERATIONS: Final[Mapping[str, Callable[[], None]]] = {"blind": blind, "hasty": hasty}
+
+if __name__ == "__main__":
+    ALTERATIONS[sys.argv.pop(1)]()
+    sys.argv[0] = "fcgipm"
+    sys.exit(main())
