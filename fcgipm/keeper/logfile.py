@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING
 
 from fcgipm import wire
 from fcgipm.keeper.context import Context
+from fcgipm.keeper.keeping.heritage import LOG, Heritage
 from fcgipm.keeper.runtime import StartError
-from fcgipm.log import Logger, is_file, open_file, open_sink
+from fcgipm.log import Logger, is_file, open_file, open_sink, sink_on
 
 if TYPE_CHECKING:
     from fcgipm.config.loaded import Loaded
 
 
-def open_log(loaded: Loaded) -> Logger:
-    """Return the log that *loaded* asks for; raise `StartError` where it cannot be opened."""
+def open_log(loaded: Loaded, heritage: Heritage | None = None) -> Logger:
+    """Return the log that *loaded* asks for, going on in *heritage*; raise `StartError` where it cannot be opened."""
     daemon = loaded.config.daemon
+    inherited = None if heritage is None else heritage.take_key(LOG)
     try:
-        sink = open_sink(daemon.log)
+        sink = open_sink(daemon.log) if inherited is None else sink_on(daemon.log, inherited)
     except OSError as error:
         raise StartError(f"cannot log to {daemon.log}: {error.strerror}") from error
     return Logger(sink, level=daemon.log_level, form=daemon.log_format)

@@ -8,6 +8,7 @@ import os
 import stat
 
 from fcgipm.config.schema import Daemon
+from fcgipm.keeper.keeping.heritage import LOCK, PID_FILE, Heritage
 from fcgipm.linux import procfs
 from fcgipm.linux.paths import open_to_write
 
@@ -19,17 +20,33 @@ class StartError(Exception):
 class Runtime:
     """Holds the lock of the runtime directory until `close`."""
 
-    def __init__(self, daemon: Daemon) -> None:
-        """Make the directory where it is missing, and lock it; raise `StartError`, naming who has it."""
+    def __init__(self, daemon: Daemon, heritage: Heritage | None = None, *, made: bool = False) -> None:
+        """Make the directory where it is missing, and lock it; raise `StartError`, naming who has it.
+
+        What is in *heritage* is locked already; *made*: that directory was made by this daemon.
+        """
         self.directory = daemon.runtime_dir
-        self._lock, self._made = _locked_directory(self.directory)
         self._pid_path = daemon.pid_file
         self._pid_file: int | None = None
+        lock = None if heritage is None else heritage.take_key(LOCK)
+        if heritage is not None and lock is not None:
+            self._lock, self.made, self._pid_file = lock, made, heritage.take_key(PID_FILE)
+            return
+        self._lock, self.made = _locked_directory(self.directory)
         try:
             self._pid_file = _open_pid_file(self._pid_path)
         except StartError:
             self.close()
             raise
+
+    def fileno(self) -> int:
+        """Return the descriptor of the directory, by which it is used: it may be renamed meanwhile."""
+        return self._lock
+
+    def descriptors(self) -> dict[str, int]:
+        """Return what the next program in this process inherits."""
+        pid_file = {} if self._pid_file is None else {PID_FILE: self._pid_file}
+        return {LOCK: self._lock, **pid_file}
 
     def write_pid(self) -> None:
         """Write our process id into the pid file; raise `StartError`."""
@@ -49,7 +66,7 @@ class Runtime:
                     os.unlink(self._pid_path)
             os.close(self._pid_file)
             self._pid_file = None
-        if self._made and _is_still(self.directory, self._lock):
+        if self.made and _is_still(self.directory, self._lock):
             with contextlib.suppress(OSError):
                 os.rmdir(self.directory)
         os.close(self._lock)

@@ -19,18 +19,10 @@ FORMAT: Final = 1
 """Raised with every change that the program before could not read; a program reads its own and the one before."""
 _PIECE: Final = 1 << 20
 
-LOCK: Final = "lock"
-PID_FILE: Final = "pid-file"
-LOG: Final = "log"
 LOADED: Final = "loaded"
 """The configuration as the trial has read it."""
 MANAGER_WIRE: Final = "manager/wire"
 MANAGER_STDERR: Final = "manager/stderr"
-
-
-def own_key(name: str) -> str:
-    """Return by what a socket of fcgipm's own is found among the descriptors: *name* as in `wire.Handed`."""
-    return f"own/{name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

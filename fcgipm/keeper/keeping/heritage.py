@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from fcgipm.keeper.keeping.state import KeptListener
 
 
+LOCK = "lock"
+"""The runtime directory, locked."""
+PID_FILE = "pid-file"
+LOG = "log"
+
+
 def listener_key(inode: int) -> str:
     """Return by what a listener is found among what was inherited: *inode* of the socket."""
     return f"listener/{inode}"
@@ -19,6 +25,11 @@ def listener_key(inode: int) -> str:
 def output_key(instance: int, number: int) -> str:
     """Return by what the read end of fd *number* (1 or 2) of *instance* is found among what was inherited."""
     return f"output/{instance}/{number}"
+
+
+def own_key(name: str) -> str:
+    """Return by what a socket of fcgipm's own is found: *name* as in `wire.Handed`."""
+    return f"own/{name}"
 
 
 @dataclass(slots=True)

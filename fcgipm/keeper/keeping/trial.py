@@ -121,7 +121,7 @@ def _spawned(program: Program, sources: Sequence[int]) -> int:
 
 def _answer_in(told: bytes | bytearray) -> dict[str, Any] | None:
     """Return the JSON object in the last of the lines *told* that is one."""
-    for line in reversed(told.splitlines()):
+    for line in reversed(bytes(told).splitlines()):
         with contextlib.suppress(ValueError, RecursionError):
             found = json.loads(line)
             if isinstance(found, dict) and found.keys() & {"program", "error"}:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from fcgipm.keeper.keeping.heritage import Heritage, own_key
 from fcgipm.keeper.listening import foreign, socketfile, sockets
 from fcgipm.keeper.listening.guard import Guard
 from fcgipm.keeper.listening.place import Places
@@ -29,12 +30,20 @@ class OwnSockets:
     """The control socket, those of connectors, and the metrics listener where there is one."""
 
     def __init__(
-        self, loaded: Loaded, diag: Diag, guard: Guard, places: Places, tell: Callable[[str, str, str], None]
+        self,
+        loaded: Loaded,
+        diag: Diag,
+        guard: Guard,
+        places: Places,
+        tell: Callable[[str, str, str], None],
+        *,
+        heritage: Heritage | None = None,
     ) -> None:
-        """Bind them all; raise `SocketError`.
+        """Bind them all, but for those that are in *heritage*, whose queues go on; raise `SocketError`.
 
         What is only a pity, such as a default metrics address that is taken, is given to *tell* (level, topic, text).
         """
+        self._heritage = Heritage() if heritage is None else heritage
         self._runtime_dir = loaded.config.daemon.runtime_dir
         self._diag, self._guard, self._places, self._tell = diag, guard, places, tell
         self._socks: dict[str, socket.socket] = {}
@@ -80,7 +89,7 @@ class OwnSockets:
     def _unix(self, name: str, attributes: Attributes, depth: int | None, public: str = "") -> None:
         """Bind *name* in the runtime directory, or at the path *public*; without *depth* for datagrams."""
         path = public or os.path.join(self._runtime_dir, f"{name}.sock")
-        sock, file = socketfile.bind(
+        sock, file = self._inherited(name, path) or socketfile.bind(
             self._places, self._guard, runtime_dir=self._runtime_dir, public=path, name=f"{name}.1",
             attributes=attributes, depth=depth, check=lambda *_: None,
         )  # fmt: skip
@@ -95,7 +104,26 @@ class OwnSockets:
         except OSError as error:
             raise SocketError(f"{path}: {error.strerror}") from error
 
+    def _inherited(self, name: str, path: str) -> tuple[socket.socket, SocketFile] | None:
+        """Return the socket *name* and its file, where it is inherited and can still be reached."""
+        number = self._heritage.take_key(own_key(name))
+        if number is None:
+            return None
+        sock = socket.socket(fileno=number)
+        try:
+            file = socketfile.find(
+                self._places, self._guard, runtime_dir=self._runtime_dir, public=path, name=f"{name}.1"
+            )
+        except SocketError as error:
+            sock.close()
+            self._tell("warning", "socket-lost", f"{error}; a new socket is bound, and who waits there is not answered")
+            return None
+        return sock, file
+
     def _tcp(self, where: str) -> socket.socket:
+        number = self._heritage.take_key(own_key("metrics"))
+        if number is not None:
+            return socket.socket(fileno=number)
         address, _, port = where.rpartition(":")
         address = address.strip("[]")
         try:

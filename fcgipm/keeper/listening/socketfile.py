@@ -138,3 +138,13 @@ def bind(
         places.give_back(place)
         raise
     return sock, SocketFile(places, place, guard, public=public, name=name, file=file)
+
+
+def find(places: Places, guard: Guard, *, runtime_dir: str, public: str, name: str) -> SocketFile:
+    """Return the file of a socket that `bind` has bound before, for whoever has it now; raise `SocketError`."""
+    place = places.take(os.path.dirname(public), private_directory(runtime_dir, public))
+    file = place.bound(name)
+    if file is None:
+        places.give_back(place)
+        raise SocketError(f"{public}: its private name has been removed")
+    return SocketFile(places, place, guard, public=public, name=name, file=file)

@@ -14,6 +14,7 @@ import pytest
 
 from fcgipm.config.load import Loaded, load
 from fcgipm.keeper.dispatch import Dispatch
+from fcgipm.keeper.keeping.heritage import Heritage, own_key
 from fcgipm.keeper.listening.guard import Guard
 from fcgipm.keeper.listening.own_sockets import OwnSockets
 from fcgipm.keeper.listening.place import Places
@@ -113,3 +114,33 @@ def test_many_visitors_may_ask_at_once(own: OwnSockets) -> None:
 
     assert queue is not None
     assert queue.limit == min(1024, most)
+
+
+def test_what_is_inherited_keeps_its_queue_and_its_name(own: OwnSockets, guard: Guard, place: Path) -> None:
+    loaded = load(str(place / "apps.toml"), environ={}, euid=os.geteuid())
+    before = (place / "run" / "control.sock").stat().st_ino
+    heritage = Heritage({own_key(name): os.dup(number) for name, number in own.handed()})
+    with socket.socket(socket.AF_UNIX) as early, Diag() as diag:
+        early.connect(str(place / "run" / "control.sock"))
+        (place / "run" / "control.sock").unlink()
+        sockets = OwnSockets(loaded, diag, guard, Places(), lambda *_: None, heritage=heritage)
+        with socket.socket(fileno=os.dup(dict(sockets.handed())["control"])) as listener:
+            listener.accept()[0].close()
+        assert heritage.left() == []
+        assert (place / "run" / "control.sock").stat().st_ino == before, "linked again"
+        sockets.close()
+
+
+def test_an_inherited_socket_that_nobody_can_reach_is_replaced(own: OwnSockets, guard: Guard, place: Path) -> None:
+    loaded = load(str(place / "apps.toml"), environ={}, euid=os.geteuid())
+    warnings: list[str] = []
+    (private,) = place.glob("run/*/control.1")
+    private.unlink()
+    with Diag() as diag:
+        heritage = Heritage({own_key(name): os.dup(number) for name, number in own.handed()})
+        sockets = OwnSockets(loaded, diag, guard, Places(), lambda *told: warnings.append(told[2]), heritage=heritage)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(place / "run" / "control.sock"))
+        sockets.close()
+    assert len(warnings) == 1
+    assert "a new socket is bound" in warnings[0]

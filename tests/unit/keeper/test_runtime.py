@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fcgipm.config.schema import Daemon
+from fcgipm.keeper.keeping.heritage import LOCK, Heritage
 from fcgipm.keeper.runtime import Runtime, StartError
 
 
@@ -75,3 +76,17 @@ def test_root_overwrites_nothing_by_a_hard_link(place: Path) -> None:
 
     assert (place / "target").read_text() == "root's"
     assert not (place / "run").exists()
+
+
+def test_what_is_inherited_is_locked_all_the_time(place: Path) -> None:
+    first = Runtime(daemon(place))
+    first.write_pid()
+    heritage = Heritage({name: os.dup(number) for name, number in first.descriptors().items()})
+    os.close(first.descriptors()[LOCK])
+
+    second = Runtime(daemon(place), heritage, made=first.made)
+    with pytest.raises(StartError, match=f"already running in {place}/run: pid {os.getpid()}$"):
+        Runtime(daemon(place))
+    second.close()
+    assert heritage.left() == []
+    assert os.listdir(place) == []
