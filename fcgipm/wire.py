@@ -226,6 +226,23 @@ class PublishFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Connected:
+    """The answer to `Connect`; carries the connection, a stream that does not block.  Its owner speaks at once."""
+
+    app: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectFailed:
+    """The answer to `Connect` where there is no such listener, or nobody takes connections there."""
+
+    app: str
+    generation: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SomebodyWaits:
     """As `core.events.SomebodyWaits`."""
 
@@ -290,7 +307,10 @@ class ChangedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """The answer to `Apply`: *problems* (then nothing was changed), or what changed and the new definitions."""
+    """The answer to `Apply`: *problems* (then nothing was changed), or what changed and the new definitions.
+
+    After a dry run *changes* are those that would be, and there are no *definitions*.
+    """
 
     request: int
     problems: tuple[str, ...]
@@ -298,6 +318,8 @@ class Applied:
     changes: tuple[ChangedKey, ...]
     definitions: Definitions | None
     listeners: tuple[ListenerFact, ...]
+    pending: tuple[ChangedKey, ...] = ()
+    """Differences of applications, and of the daemon, that were not asked for: they are in the file only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,6 +368,8 @@ Report: TypeAlias = (
     | RemovalRefused
     | Published
     | PublishFailed
+    | Connected
+    | ConnectFailed
     | SomebodyWaits
     | Unseen
     | Opened
@@ -371,6 +395,7 @@ class Spawn:
     generation: int
     turns_away: int | None = None
     above: int = 0
+    canary: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -413,9 +438,23 @@ class Publish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Apply:
-    """Read the configuration again; answered by `Applied` with the same *request*."""
+    """Read the configuration again; answered by `Applied` with the same *request*.
+
+    With *apps* only their definitions are taken over, those of new and of removed ones included; a *dry_run* changes
+    nothing, and tells what would be changed.
+    """
 
     request: int
+    apps: tuple[str, ...] | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connect:
+    """Connect to the listener of *generation*, or to that of its canary, which no visitor can reach."""
+
+    app: str
+    generation: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -454,7 +493,7 @@ class Heard:
 
 
 Order: TypeAlias = (
-    Spawn | Open | Watch | Count | Retire | Publish | Apply | Upgrade | Note | ReopenLogs | Shutdown | Heard
+    Spawn | Open | Watch | Count | Connect | Retire | Publish | Apply | Upgrade | Note | ReopenLogs | Shutdown | Heard
 )
 
 MAX_UNSEEN: Final = 1_000

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, NoReturn
 
 from fcgipm import wire
 from fcgipm.config.apart import PATIENCE, Reading
+from fcgipm.config.partly import partly, why_not_partly
 from fcgipm.config.plan import KeyChange, compare
 from fcgipm.config.problems import ConfigError
 from fcgipm.config.schema import SECOND, Application, Change
@@ -37,8 +39,12 @@ _OF_THE_SOCKET = frozenset({"socket-mode", "socket-owner", "socket-group", "list
 class _Plan:
     """What is about to change."""
 
+    orders: list[wire.Apply]
+    """What it is for: they want the same, and the first one is told all."""
     loaded: Loaded
     changes: tuple[KeyChange, ...]
+    pending: tuple[KeyChange, ...] = ()
+    """Differences that are left as they are."""
     made: list[Listener] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -81,9 +87,9 @@ class Applier:
         self._progress = progress
         self._environ = environ
         self._foreground = foreground
-        self._requests: list[int] = []
+        self._orders: list[wire.Apply] = []
         """Those that the present reading answers."""
-        self._waiting: list[int] = []
+        self._waiting: list[wire.Apply] = []
         """Those that have come since it began."""
         self._reading: Reading | None = None
         self._give_up_at: int | None = None
@@ -91,12 +97,12 @@ class Applier:
         """Called when all that asked are answered, with why nothing was changed, if so."""
         self._problem = ""
 
-    def apply(self, request: int) -> None:
+    def apply(self, order: wire.Apply) -> None:
         """Apply what the file says by now and report what has changed; a problem means that nothing has.
 
         The file is read by a child, which may take its time.  All that ask meanwhile are answered by one more reading.
         """
-        self._waiting.append(request)
+        self._waiting.append(order)
         if self._reading is None:
             self._read()
 
@@ -112,7 +118,7 @@ class Applier:
 
     def _read(self) -> None:
         context = self._context
-        self._requests, self._waiting = self._waiting, []
+        self._orders, self._waiting = self._waiting, []
         try:
             self._reading = Reading(
                 context.loaded.path,
@@ -122,7 +128,7 @@ class Applier:
                 running=context.loaded.config.daemon,
             )
         except ConfigError as error:
-            self._report_problems([str(problem) for problem in error.problems])
+            self._report_problems(self._orders, [str(problem) for problem in error.problems])
             self.read(self._problem)
             return
         self._give_up_at = time.monotonic_ns() + PATIENCE * SECOND
@@ -141,23 +147,38 @@ class Applier:
         try:
             new = result(reading)
         except ConfigError as error:
-            self._report_problems([str(problem) for problem in error.problems])
+            self._report_problems(self._orders, [str(problem) for problem in error.problems])
         else:
-            self._change_to(new)
+            new = self._dynamic.renewed(new)
+            for orders in _alike(self._orders):
+                self._carry_out(orders, new)
         finally:
             if self._waiting:
                 self._read()
             else:
                 self.read(self._problem)
 
-    def _change_to(self, new: Loaded) -> None:
-        new = self._dynamic.renewed(new)
-        plan = _Plan(new, compare(self._context.loaded, new), warnings=list(new.warnings))
+    def _carry_out(self, orders: list[wire.Apply], new: Loaded) -> None:
+        """Apply what *orders*, which are alike, want of *new*."""
+        apps, old = orders[0].apps, self._context.loaded
+        problems = [] if apps is None else why_not_partly(old, new, apps)
+        if problems:
+            self._report_problems(orders, problems)
+            return
+        target = new if apps is None else partly(old, new, apps, without=self._dynamic.leaving())
+        plan = _Plan(orders, target, compare(old, target), warnings=list(new.warnings))
+        plan.pending = () if apps is None else compare(target, new)
+        if orders[0].dry_run:
+            self._answer(plan)
+        else:
+            self._change(plan)
+
+    def _change(self, plan: _Plan) -> None:
         self._make_listeners(plan)
         if plan.problems:
             for listener in plan.made:
                 self._listeners.discard(listener)
-            self._report_problems(plan.problems)
+            self._report_problems(plan.orders, plan.problems)
             return
         try:
             self._commit(plan)
@@ -224,37 +245,36 @@ class Applier:
         return list(dict.fromkeys(name for name in changed if name is not None and name in apps))
 
     def _report(self, plan: _Plan) -> None:
-        changes = tuple(
-            wire.ChangedKey(
-                app=change.app,
-                key=change.key,
-                effect=change.effect.value if isinstance(change.effect, Change) else change.effect,
-            )
-            for change in plan.changes
-        )
         pending = [change.key for change in plan.changes if change.app is None and change.effect is Change.RESTART]
         plan.warnings += [f"fcgipm.{key}: the new value holds after a restart of fcgipm" for key in pending]
         self._problem = ""
-        self._context.say("info", f"applied {plan.loaded.path}: {counted(len(changes), 'change')}")
-        first, *others = self._requests
+        self._context.say("info", f"applied {plan.loaded.path}: {counted(len(plan.changes), 'change')}")
+        self._answer(plan, definitions_of(plan.loaded))
+
+    def _answer(self, plan: _Plan, definitions: wire.Definitions | None = None) -> None:
+        """Tell what has changed, or would change where there are no *definitions*."""
+        first, *others = plan.orders
         applied = wire.Applied(
-            request=first,
+            request=first.request,
             problems=(),
             warnings=tuple(plan.warnings),
-            changes=changes,
-            definitions=definitions_of(plan.loaded),
+            changes=_told(plan.changes),
+            definitions=definitions,
             listeners=self._listeners.facts(),
+            pending=_told(plan.pending),
         )
         self._context.reporter.report(applied)
-        for request in others:  # the first one's answer says it all, and holds the definitions
-            self._context.reporter.report(replace(applied, request=request, changes=(), warnings=(), definitions=None))
+        if definitions is not None:  # the first one's answer says it all, and holds them
+            applied = replace(applied, changes=(), warnings=(), definitions=None)
+        for order in others:
+            self._context.reporter.report(replace(applied, request=order.request))
 
-    def _report_problems(self, problems: list[str]) -> None:
+    def _report_problems(self, orders: list[wire.Apply], problems: list[str]) -> None:
         self._problem = f"the configuration was not applied: {problems[0]}"
-        for request in self._requests:
+        for order in orders:
             self._context.reporter.report(
                 wire.Applied(
-                    request=request,
+                    request=order.request,
                     problems=tuple(problems),
                     warnings=(),
                     changes=(),
@@ -262,6 +282,23 @@ class Applier:
                     listeners=(),
                 )
             )
+
+
+def _alike(orders: Iterable[wire.Apply]) -> Iterator[list[wire.Apply]]:
+    """Yield *orders* in their order, those together that follow each other and want the same."""
+    for _, group in groupby(orders, lambda order: (order.apps, order.dry_run)):
+        yield list(group)
+
+
+def _told(changes: Iterable[KeyChange]) -> tuple[wire.ChangedKey, ...]:
+    return tuple(
+        wire.ChangedKey(
+            app=change.app,
+            key=change.key,
+            effect=change.effect.value if isinstance(change.effect, Change) else change.effect,
+        )
+        for change in changes
+    )
 
 
 def _raise(error: ConfigError) -> NoReturn:

@@ -276,10 +276,11 @@ class Keeper:
     def _reap(self) -> None:
         reap_all(self._book, self._starting.ended, self._supervisor.ended)
 
-    def _apply(self, request: int) -> None:
-        self._answers.applying()
+    def _apply(self, order: wire.Apply) -> None:
+        if order.apps is None and not order.dry_run:
+            self._answers.applying()
         self._telling.reloading()
-        self._applier.apply(request)
+        self._applier.apply(order)
 
     def _upgrade(self, request: int) -> None:
         self._context.reporter.report(wire.UpgradeFailed(request=request, error="upgrade is not in this version"))

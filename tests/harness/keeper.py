@@ -135,6 +135,8 @@ class Puppet:
                 self.handed[report.what, report.instance] = descriptors
             elif isinstance(report, wire.Spawned):
                 self.descriptors[report.instance] = descriptors
+            elif isinstance(report, wire.Connected):
+                self.handed[report.app, report.generation] = descriptors
             if not isinstance(report, wire.Snapshot):
                 self.heard += 1
             self._waiting.append(report)

@@ -79,7 +79,10 @@ class Starting:
         """Begin to start an instance of *app*, or what turns its visitors away; what becomes of it is reported."""
         self._book.highest = max(self._book.highest, order.instance)
         try:
-            listener = self._listeners.of(app, order.generation)
+            if order.canary:
+                listener = self._listeners.canaries.make(app, order.generation, order.instance)
+            else:
+                listener = self._listeners.of(app, order.generation)
         except (SocketError, LookupError, OSError) as error:
             self.failed(app.name, order.instance, "socket", str(error))
             return
@@ -174,6 +177,9 @@ class Starting:
         """
         deadline = time.monotonic_ns() + _SETTLING
         for instance in self._book:
+            if instance.listener.canary:  # what it was to prove nobody waits for any more, and no visitor is there
+                pidfds.send(instance.pidfd, signal.SIGKILL)
+                instance.hidden = True
             if instance.starting is None or instance.hidden:
                 continue
             poller = select.poll()

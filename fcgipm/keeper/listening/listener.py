@@ -46,6 +46,8 @@ class Listener:
     closes_at: int | None = None
     """While it is watched for late-comers."""
     vigil: Vigil = Vigil.OFF
+    canary: bool = False
+    """Whether it is for one instance that is tried, and never public."""
 
     @property
     def public(self) -> str | None:

@@ -9,6 +9,7 @@ A listener without instances, public or old, is watched until somebody comes; th
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -17,6 +18,7 @@ from fcgipm import wire
 from fcgipm.config.schema import SECOND, Application
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.listening import rights, sockets
+from fcgipm.keeper.listening.canaries import Canaries, connection_to
 from fcgipm.keeper.listening.guard import Guard
 from fcgipm.keeper.listening.listener import Listener, Vigil
 from fcgipm.keeper.listening.making import Files, Making
@@ -35,6 +37,7 @@ class Listeners:
         self._context = context
         self._making = Making(context, guard, places)
         self.vigils = Vigils(context)
+        self.canaries = Canaries(context, guard, places)
         self._all: list[Listener] = []
         self._highest: dict[str, int] = {}
         """The highest generation that each application has had."""
@@ -122,6 +125,17 @@ class Listeners:
         """Return whether an apply has made the listener and nobody has used it yet."""
         return not listener.published and not listener.instances and listener.closes_at is None
 
+    def connect(self, app: str, generation: int) -> socket.socket:
+        """Return a connection to the listener of *generation* that nobody can reach yet, or to its canary's.
+
+        Raises `SocketError` where there is none, OSError where it takes nobody.
+        """
+        mine = [*self.canaries.of(app, generation), *self.of_app(app)]
+        found = next((one for one in mine if one.generation == generation and not one.published and one.names), None)
+        if found is None:
+            raise SocketError(f"generation {generation} of {app} has no listener that visitors cannot reach")
+        return connection_to(found)
+
     def has_address(self, app: Application) -> bool:
         """Return whether *app* has a TCP listener at its address already, from before it was removed."""
         mine = self.of_app(app.name)
@@ -201,6 +215,9 @@ class Listeners:
         listener.instances -= 1
         if listener.instances:
             return
+        if listener.canary:
+            self.canaries.close(listener)
+            return
         if not listener.published or self.is_outdated(listener):
             self.withdraw(listener)
         elif listener.vigil is not Vigil.ORDERED:
@@ -264,6 +281,7 @@ class Listeners:
         """Close everything, at the end of the daemon."""
         for listener in list(self._all):
             self.close(listener)
+        self.canaries.close_all()
 
     def deadline(self) -> int | None:
         """Return when the next old listener is to be closed."""

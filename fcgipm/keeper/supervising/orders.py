@@ -28,6 +28,8 @@ from fcgipm.keeper.roots.undeclared import Undeclared
 MAX_INSTANCES: Final = 20_000
 """Of one application: twice what `processes` and `scale` may be, for a generation and the one that replaces it."""
 
+MAX_CANARIES: Final = 4
+"""Of one application: one is being proved, and those before it may take their time to end."""
 MAX_RETRY_AFTER: Final = 24 * 3600
 """Seconds."""
 MAX_QUEUE: Final = 2**31 - 1
@@ -58,7 +60,7 @@ class Bucket:
 class Actions:
     """What the whole keeper does on an order."""
 
-    apply: Callable[[int], None]
+    apply: Callable[[wire.Apply], None]
     upgrade: Callable[[int], None]
     reopen_logs: Callable[[], None]
     shut_down: Callable[[int, bool], None]
@@ -102,6 +104,7 @@ class Orders:
             wire.Open: Bucket(burst=500, rate=100),
             wire.Watch: Bucket(burst=5000, rate=500),
             wire.Count: Bucket(burst=5000, rate=1000),
+            wire.Connect: Bucket(burst=500, rate=100),
             wire.Note: Bucket(burst=20_000, rate=5_000),
             wire.ReopenLogs: Bucket(burst=20, rate=2),
         }
@@ -156,6 +159,8 @@ class Orders:
                 report(wire.RemovalRefused(instance=order.instance, why=retire.Result.UNSTOPPABLE.value, at=now))
             case wire.Publish():
                 report(wire.PublishFailed(app=order.app, generation=order.generation, error=why))
+            case wire.Connect():
+                report(wire.ConnectFailed(app=order.app, generation=order.generation, error=why))
             case wire.Open():
                 report(wire.OpenFailed(root=order.root, path=order.path, error=why, obstacle="forbidden"))
             case wire.Apply():
@@ -179,6 +184,8 @@ class Orders:
                 self._watch(order)
             case wire.Count():
                 self._count(order)
+            case wire.Connect():
+                self._connect(order)
             case wire.Retire():
                 self._removals.retire(order)
             case wire.Publish():
@@ -191,7 +198,7 @@ class Orders:
     def _steer(self, order: wire.Apply | wire.Upgrade | wire.ReopenLogs | wire.Shutdown | wire.Heard) -> None:
         match order:
             case wire.Apply():
-                self._actions.apply(order.request)
+                self._actions.apply(order)
             case wire.Upgrade():
                 self._actions.upgrade(order.request)
             case wire.ReopenLogs():
@@ -229,6 +236,8 @@ class Orders:
             return f"nobody is to be turned away from {order.app}: its overload-response is {app.overload_response}"
         if order.turns_away is not None and not 0 <= order.turns_away <= MAX_RETRY_AFTER:
             return f"{order.turns_away} is no Retry-After"
+        if order.canary and (order.turns_away is not None or self._listeners.canaries.count(order.app) >= MAX_CANARIES):
+            return f"{order.app} has {MAX_CANARIES} canaries" if order.turns_away is None else "nobody reaches a canary"
         if not 0 <= order.above <= MAX_QUEUE:
             return f"{order.above} is no length of a queue"
         return ""
@@ -272,6 +281,18 @@ class Orders:
         connections = self._unseen.find(self._book.of_app(order.app), self._book.is_leader, self._context.diag)
         if connections is not None:
             self._context.reporter.report(wire.Unseen(app=order.app, connections=connections))
+
+    def _connect(self, order: wire.Connect) -> None:
+        try:
+            connection = self._listeners.connect(order.app, order.generation)
+        except (SocketError, OSError) as error:
+            why = str(error) if isinstance(error, SocketError) else (error.strerror or str(error)).lower()
+            failed = wire.ConnectFailed(app=order.app, generation=order.generation, error=why)
+            self._context.reporter.report(failed)
+            return
+        with connection:
+            report = wire.Connected(app=order.app, generation=order.generation)
+            self._context.reporter.report(report, (connection.fileno(),))
 
     def _note(self, order: wire.Note) -> None:
         if len(order.text.encode(errors="replace")) > wire.MAX_NOTE:

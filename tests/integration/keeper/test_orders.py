@@ -37,7 +37,7 @@ def visit(path: Path) -> socket.socket:
 def test_the_list_of_orders_is_closed() -> None:
     names = " ".join(sorted(kind.__name__ for kind in get_args(wire.Order)))
 
-    assert names == "Apply Count Heard Note Open Publish ReopenLogs Retire Shutdown Spawn Watch"
+    assert names == "Apply Connect Count Heard Note Open Publish ReopenLogs Retire Shutdown Spawn Upgrade Watch"
 
 
 def test_an_instance_is_spawned_seen_to_be_ready_and_removed(rig: Start) -> None:

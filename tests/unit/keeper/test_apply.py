@@ -79,7 +79,7 @@ def test_what_fails_half_way_is_a_warning(
     (tmp_path / "apps.toml").write_text(f"{ONE}socket-mode = '0666'\n")
     ear: Any = context.reporter
     context.dispatch.hold(applier)
-    applier.apply(1)
+    applier.apply(wire.Apply(request=1))
     while not ear.heard:
         context.dispatch.step()
     os.wait()  # the reader of the file
