@@ -152,7 +152,7 @@ def somebody_waits(books: Books, generation: int, now: Instant) -> None:
     late, whichever generation the keeper knows of.
     """
     if generation == books.generation or not books.switches:
-        books.demand.came(now, served=books.ready > 0)
+        books.demand.came(now)
         return
     served = any(instance.generation == generation for instance in books.instances.values())
     if books.mode is Mode.RUN and generation != books.generation and generation not in books.late and not served:

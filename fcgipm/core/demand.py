@@ -96,10 +96,14 @@ class Demand:
     requests: int = 0
     """Requests so far, an estimate."""
 
-    def came(self, now: Instant, *, served: bool) -> None:
-        """Somebody waits: it is to be seen who, at once unless others are *served*, where many may come."""
+    def came(self, now: Instant) -> None:
+        """Somebody waits: who, is seen soon.  An instance for the first one needs no look, but the processor."""
         self.came_at = self.stirred_at = now
-        self.look_by(on_grid(Instant(now + 1)) if served else now)
+        self.look_by(on_grid(Instant(now + 1)))
+
+    def has_come(self, now: Instant) -> bool:
+        """Return whether somebody comes just now, or came and cannot be looked for; else a look tells who has left."""
+        return self.came_at is not None and now in (self.came_at, self.missed_at)
 
     def moved(self) -> None:
         """Whoever came is at a listener that is not the public one any more: a late-comer, told of anew."""

@@ -59,7 +59,7 @@ def _rule(books: Books, now: Instant) -> str | None:
     if not books.ready and not books.starting:
         if books.attempt is not None and books.attempt.victim is not None:
             return None  # whether it stays will be known in a moment
-        if demand.came_at is not None or demand.is_asked(now):
+        if demand.has_come(now) or demand.is_asked(now):
             return "somebody-came"
         if demand.seen_at == now and (crowd.waiting or crowd.full or _are_turned_away(books)):
             return "somebody-came"  # full of those who have given up, nobody else can come in

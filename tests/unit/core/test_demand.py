@@ -56,6 +56,37 @@ def test_who_comes_first_gets_an_instance_at_once() -> None:
     assert sim.view().state is AppState.RUNNING
 
 
+def test_the_processor_is_left_to_who_is_started_for_the_first_one() -> None:
+    sim = idle()
+    sim.now = Instant(sim.now + 30 * MILLISECOND)
+    sim.given(somebody_waits())
+    sim.spawned(1)
+    assert sim.engine.looks(Instant(sim.now + 69 * MILLISECOND)) == ()
+    assert sim.engine.looks(Instant(sim.now + 70 * MILLISECOND)) == ("blog",)
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_who_could_not_be_helped_as_he_came_is_looked_for_before_one_is_started(*, stays: bool) -> None:
+    sim = idle()
+    sim.given(ev.StopRequested(app="blog"))
+    assert spawns(sim.given(somebody_waits())) == []
+    sim.now = Instant(sim.now + 50 * MILLISECOND)
+    sim.seen["blog"] = waiting(sim.now) if stays else QUIET
+    assert spawns(sim.given(ev.StartRequested(app="blog"))) == []
+    assert sim.engine.looks(sim.now) == ("blog",), "at once"
+    assert spawns(sim.after(0)) == ([(1, 1)] if stays else [])
+    assert spawns(sim.after(60 * SECOND)) == []
+
+
+def test_who_came_counts_where_nothing_can_be_seen() -> None:
+    sim = idle()
+    sim.given(ev.StopRequested(app="blog"))
+    sim.given(somebody_waits())
+    sim.now = Instant(sim.now + 50 * MILLISECOND)
+    assert spawns(sim.given(ev.StartRequested(app="blog"))) == []
+    assert spawns(sim.given(ev.Observed(samples={}))) == [(1, 1)]
+
+
 def test_who_asks_gets_one_as_well_and_many_get_the_same() -> None:
     sim = idle()
     assert spawns(sim.given(ev.Asked(app="blog"))) == [(1, 1)]
