@@ -110,12 +110,19 @@ class Watch:
         return None
 
 
-def look(pid: int, endpoint: Endpoint, among: Sequence[procfs.Stat] | None = None) -> Look:
+def look(
+    pid: int,
+    endpoint: Endpoint,
+    *,
+    among: Sequence[procfs.Stat] | None = None,
+    is_leader: session.IsLeader | None = None,
+) -> Look:
     """Look once at all tasks of all processes of the instance *pid*, whose fd 0 is *endpoint*.
 
-    Whoever looks at many instances gives all processes (*among*), so that /proc is read through once for all.
+    Whoever looks at many instances gives all processes (*among*), so that /proc is read through once for all; for a
+    single one *is_leader* makes that needless, as in `session.members`: it takes the processor from the very instance.
     """
-    members = session.members(pid) if among is None else session.members_among((pid,), among)
+    members = session.members(pid, is_leader) if among is None else session.members_among((pid,), among)
     processes = [process.pid for process in members if _lives(process)]
     if not processes:
         return Look.GONE

@@ -202,7 +202,8 @@ class Starting:
         processes = list(procfs.processes()) if len(due) > 1 else None
         for instance in due:
             try:
-                seen = readiness.look(instance.pid, instance.listener.endpoint, processes)
+                endpoint, is_leader = instance.listener.endpoint, self._book.is_leader
+                seen = readiness.look(instance.pid, endpoint, among=processes, is_leader=is_leader)
             except OSError as error:
                 self._look_later(instance, error)
                 continue
