@@ -16,12 +16,24 @@ from fcgipm.core.chronicle import Chronicle
 from fcgipm.core.commands import Severity, Tell, Topic
 from fcgipm.core.demand import Demand, Denial, Obstacle
 from fcgipm.core.events import InstanceId, Instant
-from fcgipm.core.instance import Instance
+from fcgipm.core.instance import Audience, Instance
 from fcgipm.core.lifecycle import InstanceState
 from fcgipm.core.note import Memory, Mode, Trouble
 from fcgipm.core.policy.classic import Load
-from fcgipm.core.rollout import Attempt, Errand, LateComer, Phase, Recycling, Roll, Slot, Switch, Turning, in_a_row
-from fcgipm.core.view import LiveInstance
+from fcgipm.core.rollout import (
+    Attempt,
+    Errand,
+    LateComer,
+    Place,
+    Recycling,
+    Roll,
+    Slot,
+    Switch,
+    Turning,
+    in_a_row,
+    place_of,
+)
+from fcgipm.core.view import GivenUp, LiveInstance
 from fcgipm.core.world import World, terms_of_application
 
 RESTART_FLOOR: Final[Duration] = 100 * MILLISECOND
@@ -40,6 +52,7 @@ class Books:
         memory: Memory | None,
         published: int,
         living: Sequence[LiveInstance],
+        moved: bool = False,
         now: Instant,
     ) -> None:
         memory = memory or Memory(mode=Mode.RUN if definition.autostart else Mode.STOP, newest=published)
@@ -55,10 +68,11 @@ class Books:
         self.last_start = None if memory.last_start is None else Instant(memory.last_start)
         self.restarts = memory.restarts
         self.abandoned = memory.abandoned
+        self.given_up: GivenUp | None = memory.given_up
         self.cut = memory.cut
-        self.generation = published
-        if not self.switches and living:
-            self.generation = min(alive.generation for alive in living)  # nobody is told of those: one listener for all
+        self.generation = restoring.generation_of(self, published, living)
+        self.stands_at: Place | None = None if moved else place_of(definition)
+        """Where the published listener is; None is not known, and not where the definition has it."""
         self.newest = max([1, memory.newest, published, *(alive.generation for alive in living)])
         self.change: Switch | Roll | None = None
         self.errand: Errand | None = None
@@ -124,7 +138,7 @@ class Books:
     @property
     def is_observed(self) -> bool:
         """Whether a decision can depend on what is seen of it."""
-        if self.mode is Mode.LEAVE or not self.generation:
+        if self.is_leaving or not self.generation:
             return False
         wears = self.definition.max_requests is not None or self.definition.max_memory is not None
         return self.follows_demand or self.definition.overload_response != "none" or (wears and bool(self.instances))
@@ -140,14 +154,21 @@ class Books:
         return self.definition.concurrency or 1
 
     @property
+    def is_leaving(self) -> bool:
+        """Whether it goes for good, or the daemon ends."""
+        return self.mode in (Mode.LEAVE, Mode.HAND_OVER)
+
+    @property
     def ready(self) -> int:
-        """How many instances are ready and not being retired."""
-        return sum(one.is_ready for one in self.instances.values())
+        """How many instances are ready for visitors and not being retired."""
+        return sum(one.serves for one in self.instances.values())
 
     @property
     def starting_now(self) -> int:
-        """How many instances are starting."""
-        return sum(one.state is InstanceState.STARTING for one in self.instances.values())
+        """How many instances are starting that visitors will meet as soon as they are ready."""
+        return sum(
+            one.state is InstanceState.STARTING and one.audience is Audience.VISITORS for one in self.instances.values()
+        )
 
     @property
     def starting(self) -> int:
@@ -222,8 +243,13 @@ class Books:
 
     @property
     def is_serving(self) -> bool:
-        """Whether any instance is ready and stays."""
-        return any(instance.is_ready for instance in self.instances.values())
+        """Whether any instance is ready for visitors and stays."""
+        return self.ready > 0
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the published listener is where the definition has it."""
+        return self.stands_at == place_of(self.definition)
 
     def slot_of(self, instance: Instance) -> Slot | None:
         """Return the slot that holds *instance*."""
@@ -247,17 +273,29 @@ class Books:
 
     def startable(self) -> Iterator[tuple[int, Slot]]:
         """Yield (generation, slot) of each empty slot that is to be filled, now or later."""
-        if self.mode is not Mode.RUN or self.trouble is Trouble.FAILED or self.generation == 0:
+        if self.mode is not Mode.RUN or self.generation == 0:
+            return
+        if isinstance(self.change, Switch) and self.change.is_hidden:
+            yield from ((self.change.generation, slot) for slot in self.change.slots if slot.instance is None)
+        if self.trouble is Trouble.FAILED:
             return
         yield from ((generation, one.slot) for generation, one in self.late.items() if one.slot.instance is None)
-        gathering = isinstance(self.change, Switch) and self.change.phase is Phase.GATHERING
-        if gathering or not isinstance(self.change, Switch):
+        if not isinstance(self.change, Switch) or self.change.is_hidden:
             yield from ((self.generation, slot) for slot in self.slots if slot.instance is None)
-        if gathering and isinstance(self.change, Switch):
-            yield from ((self.change.generation, slot) for slot in self.change.slots if slot.instance is None)
+
+    def audience_of(self, slot: Slot) -> Audience:
+        """Return who can come to an instance that is started in *slot* now."""
+        if isinstance(self.change, Switch) and slot in self.change.slots:
+            return Audience.NOBODY
+        return Audience.VISITORS if slot in self.slots else Audience.LATE_COMERS
 
     def start_at(self, slot: Slot) -> Instant:
-        """Return when an empty slot may be filled; back-off lets one start through at a time."""
+        """Return when an empty slot may be filled; back-off lets one start through at a time.
+
+        A generation that is to be proved is what may end that.
+        """
+        if self.audience_of(slot) is Audience.NOBODY:
+            return slot.not_before
         if self.backoff.in_force and self.last_start is not None:
             return max(slot.not_before, self.backoff.next_start(self.last_start))
         return slot.not_before
@@ -281,6 +319,9 @@ class Books:
                     yield due
         for _, slot in self.startable():
             yield self.start_at(slot)
+        if self.change is not None:
+            proof = self.change.proof
+            yield from (due for due in (proof.lived_at, proof.answer_by) if due is not None)
         for one in self.late.values():
             if one.slot.instance is None:
                 yield one.gone_at
@@ -308,6 +349,7 @@ class Books:
             restarts=self.restarts,
             newest=self.newest,
             abandoned=self.abandoned,
+            given_up=self.given_up,
             cut=self.cut,
             load=self.noted_load,
             level=self.level if self.definition.is_flexible else None,

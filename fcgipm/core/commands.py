@@ -115,10 +115,17 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """Keep *text* for *app*: what must outlive the manager; handed back to `Engine.restore`."""
+    """Keep *text* for *app*: what must outlive the manager; handed back to a new `Engine`."""
 
     app: str
     text: str
+    wish: str = ""
+    """What of it outlives a graceful end of the daemon, too, and is handed back after that: what people have asked for.
+
+    Empty where that is nothing.
+    """
+    resting: bool = False
+    """Whether no instance is to be expected soon: nobody has to wait for one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

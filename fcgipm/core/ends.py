@@ -10,8 +10,8 @@ from fcgipm.core.commands import Command, Severity, Topic
 from fcgipm.core.events import Exited, Instant
 from fcgipm.core.instance import Instance
 from fcgipm.core.note import Mode, Trouble
+from fcgipm.core.phases import Phase
 from fcgipm.core.reconcile import heal
-from fcgipm.core.rollout import Phase, Roll, Switch
 
 LATE_FLOOR: Duration = 1 * SECOND
 """Least time between two starts for a late-comer: their failures lead to no back-off."""
@@ -27,7 +27,7 @@ def failed_start(books: Books, instance: Instance, why: str, now: Instant, out: 
     books.chronicle.enter(now, "end", "start-failed", text, failures_in_a_row=books.backoff.failures or None)
     out.extend(consequences)
     if proving:
-        generations.abandon(books, label, now, out)
+        generations.lost(books, label, "start-failed", now, out)
 
 
 def died(books: Books, instance: Instance, event: Exited, now: Instant, out: list[Command]) -> None:
@@ -50,19 +50,15 @@ def died(books: Books, instance: Instance, event: Exited, now: Instant, out: lis
     books.chronicle.enter(now, "end", "died", f"{label} {text}", failures_in_a_row=books.backoff.failures or None)
     out.extend(consequences)
     if proving:
-        generations.abandon(books, f"{label}: {why}", now, out)
+        generations.lost(books, f"{label}: {why}", "died", now, out)
 
 
 def _is_proving(books: Books, instance: Instance) -> bool:
-    """Return whether *instance* was to replace others that still serve."""
+    """Return whether the generation on its way ends with *instance*: one that others had to be replaced by."""
     change = books.change
-    if isinstance(change, Roll):
-        return change.replacement == instance.id
-    return (
-        isinstance(change, Switch)
-        and change.phase is Phase.GATHERING
-        and any(slot.instance == instance.id for slot in change.slots)
-    )
+    if change is None or change.generation != instance.generation:
+        return False
+    return change.is_hidden or change.phase is Phase.ROLLING
 
 
 def _count_end(
@@ -74,7 +70,7 @@ def _count_end(
     late = books.is_for_late_comer(instance)
     books.forget(instance)
     books.restarts += 1
-    if slot is None or proving:
+    if slot is None or (proving and slot not in books.slots):
         return out
     pause = max(books.restart_pause, LATE_FLOOR if late else 0)
     slot.not_before = max(Instant(instance.started_at + pause), slot.not_before)

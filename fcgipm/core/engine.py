@@ -10,9 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from fcgipm.config.schema import Application, Dynamic
-from fcgipm.core import application as app
 from fcgipm.core import events as ev
-from fcgipm.core import scaling, taking
+from fcgipm.core import scaling, taking, wishes
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Severity, Shutdown, Tell, Topic
 from fcgipm.core.demand import PRESSED, on_grid
@@ -69,6 +68,7 @@ class Engine:
                 memory=read((notes or {}).get(name, "")),
                 published=1 if published is None else published.get(name, 0),
                 living=[alive for alive in living if alive.app == name],
+                moved=name in self._moved,
                 now=now,
             )
         for name in {alive.app for alive in living} - applications.keys():
@@ -76,7 +76,7 @@ class Engine:
             self._books[name] = Books(
                 Application(name=name, command=("",)),
                 number=self._number,
-                memory=Memory(mode=Mode.LEAVE, reason=app.DRAINING),
+                memory=Memory(mode=Mode.LEAVE, reason=wishes.DRAINING),
                 published=0,
                 living=left_over,
                 now=now,
@@ -103,7 +103,7 @@ class Engine:
             concerned = list(self._books.values())
         for books in sorted(concerned, key=lambda one: one.turn):
             reconcile(books, now, out)
-            if app.is_gone(books):
+            if wishes.is_gone(books):
                 del self._books[books.name]
                 del books.world.members[books.name]
         for world in {id(books.world): books.world for books in concerned}.values():
@@ -183,7 +183,7 @@ class Engine:
             case ev.Tick() | ev.Observed():
                 pass
             case ev.ShutdownRequested():
-                self._end(event.status, "asked to end", now, out)
+                self._end(event.status, "asked to end", now, out, keeps_sockets=event.keeps_sockets)
             case ev.ConfigurationApplied():
                 self._apply(event, now, out)
             case ev.Opened():
@@ -203,12 +203,12 @@ class Engine:
             self._dynamic.terms = terms_of_dynamic(event.dynamic)
         for name, books in self._books.items():
             if name not in event.applications:
-                if books.mode is not Mode.LEAVE:
-                    app.remove(books, now, out)
-            elif books.mode is Mode.LEAVE:
-                app.come_back(books, event.applications[name], now, out)
+                if not books.is_leaving:
+                    wishes.remove(books, now, out)
+            elif books.is_leaving:
+                wishes.come_back(books, event.applications[name], now, out)
             elif (change := event.changes.get(name)) is not None:
-                app.redefine(books, event.applications[name], change, now, out)
+                wishes.redefine(books, event.applications[name], change, now, out)
         for name, definition in event.applications.items():
             if name not in self._books:
                 books = Books(
@@ -241,15 +241,15 @@ class Engine:
         definition = event.definition
         books = self._books.get(definition.name)
         if books is not None:
-            if books.mode is Mode.LEAVE:
-                app.come_back(books, definition, now, out)
+            if books.is_leaving:
+                wishes.come_back(books, definition, now, out)
             return
         known = [books for books in self._books.values() if books.definition.is_dynamic]
         if len(known) >= DYNAMIC_KNOWN:
-            unused = [one for one in known if not any(one.everybody()) and one.mode is not Mode.LEAVE]
+            unused = [one for one in known if not any(one.everybody()) and not one.is_leaving]
             if unused:
                 longest_unused = min(unused, key=lambda one: one.demand.stirred_at or 0)
-                app.forget(longest_unused, "others were used more lately", out)
+                wishes.forget(longest_unused, "others were used more lately", out)
         self._books[definition.name] = opened = Books(
             definition, world=self._world_of(definition), number=self._number, memory=None,
             published=event.generation, living=(), now=now,
@@ -259,17 +259,17 @@ class Engine:
 
     def _catch_up(self, now: Instant, out: list[Command]) -> None:
         for name, books in self._books.items():
-            app.catch_up(books, now, out, outdated=name in self._outdated, moved=name in self._moved)
+            wishes.catch_up(books, now, out, outdated=name in self._outdated, moved=name in self._moved)
 
     def _end_if_hopeless(self, now: Instant, out: list[Command]) -> bool:
         """End the daemon where an application that it is for has failed; return whether that is so now."""
         for books in self._books.values():
-            if books.definition.on_failure == "exit" and app.has_failed(books):
+            if books.definition.on_failure == "exit" and wishes.has_failed(books):
                 self._end(1, f"{books.name} has failed ({books.reason}), and its on-failure is exit", now, out)
                 return True
         return False
 
-    def _end(self, status: int, why: str, now: Instant, out: list[Command]) -> None:
+    def _end(self, status: int, why: str, now: Instant, out: list[Command], *, keeps_sockets: bool = False) -> None:
         if self._ending is not None:
             return
         self._ending = Shutdown(status=status, finished=False, why=why)
@@ -277,7 +277,7 @@ class Engine:
         severity = Severity.ERROR if status else Severity.INFO
         out.append(Tell(severity=severity, topic=Topic.SHUTDOWN, app=None, text=f"shutting down: {why}"))
         for books in self._books.values():
-            app.leave(books, "fcgipm is shutting down", now, out)
+            wishes.leave(books, "fcgipm is shutting down", now, out, keeps_socket=keeps_sockets)
 
 
 def _have_judged(concerned: list[Books] | None, event: Event, now: Instant) -> None:

@@ -12,7 +12,6 @@ from fcgipm.core.note import Mode, Trouble
 from fcgipm.core.picture import picture
 from fcgipm.core.policy import classic
 from fcgipm.core.refusing import refused_until
-from fcgipm.core.rollout import Roll, Switch
 from fcgipm.core.view import Explanation, Weighing
 from fcgipm.counting import counted
 
@@ -42,7 +41,7 @@ def _policy(books: Books) -> str:
 
 def _summary(books: Books, now: Instant) -> Iterator[str]:
     again = f"`fcgipmctl start {books.name}`"
-    if books.mode is Mode.LEAVE:
+    if books.is_leaving:
         yield f"leaving ({books.reason or 'the daemon ends'}), {counted(len(books.instances), 'instance')} left"
         return
     if books.mode is Mode.STOP:
@@ -59,8 +58,10 @@ def _summary(books: Books, now: Instant) -> Iterator[str]:
         yield f"running, {books.ready} ready{starting}, {_how_many(books)}"
         if missing := sum(slot.instance is None for slot in books.slots):
             yield f"{missing} not started yet" + (f" after {books.reason}" if books.reason else "")
-    if isinstance(books.change, Switch | Roll) and books.mode is Mode.RUN:
-        yield f"generation {books.change.generation} is on its way: {books.change.why}"
+    if books.change is not None and books.mode is Mode.RUN:
+        yield f"generation {books.change.generation} is on its way ({books.change.phase.value}): {books.change.why}"
+    elif books.given_up is not None:
+        yield f"generation {books.given_up.generation} was given up: {books.given_up.why}"
     if books.turning.refuser is not None:
         yield "visitors are answered 503 (overload-response)"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,16 @@ _UNSTOPPABLE_PAUSE: Final[Duration] = 1 * SECOND
 """Freezing it took the keeper a quarter of a second in vain; that is not repeated at once."""
 
 
+class Audience(enum.Enum):
+    """Who can come to an instance."""
+
+    VISITORS = "visitors"
+    LATE_COMERS = "late-comers"
+    """Those in the queue of an old listener, for whom it was started."""
+    NOBODY = "nobody"
+    """Its generation is not published, or it is a canary: only a probe comes."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Instance:
     """An instance from the order to spawn it until its process is gone."""
@@ -27,6 +38,9 @@ class Instance:
     generation: int
     started_at: Instant
     """When it was exec'd; until then, when that was ordered."""
+    audience: Audience = Audience.VISITORS
+    estranged: bool = False
+    """Whether nobody else has its listener: no other instance can be started there."""
     pid: int | None = None
     ready_at: Instant | None = None
     state: InstanceState = InstanceState.STARTING
@@ -60,6 +74,11 @@ class Instance:
     def is_ready(self) -> bool:
         """Whether it accepts connections and is not to be removed."""
         return self.state is InstanceState.READY
+
+    @property
+    def serves(self) -> bool:
+        """Whether it is ready for visitors."""
+        return self.is_ready and self.audience is Audience.VISITORS
 
     def retire(self, why: str, *, first_try: Instant, cut_at: Instant | None) -> None:
         """Let it go: from *first_try* on where nobody loses by it, at *cut_at* in any case."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from fcgipm.codec import CodecError, from_json, to_json
 from fcgipm.core.policy.classic import Load
+from fcgipm.core.view import GivenUp
 
 
 class Mode(enum.Enum):
@@ -20,6 +21,8 @@ class Mode(enum.Enum):
     STOP = "stop"
     LEAVE = "leave"
     """It was removed from the configuration, or the daemon ends."""
+    HAND_OVER = "hand-over"
+    """The daemon ends, and the next one takes its socket over: visitors wait there.  Never noted."""
 
 
 class Trouble(enum.Enum):
@@ -43,10 +46,19 @@ class Memory:
     restarts: int = 0
     newest: int = 1
     abandoned: int = 0
+    given_up: GivenUp | None = None
     cut: int = 0
     load: Load | None = None
     level: int | None = None
     """How many instances the demand has led to: a replacement beside the one that it replaces is none of them."""
+
+    def wish(self, *, autostart: bool) -> Memory | None:
+        """Return what people have asked for, which a new daemon is to do, too; None where it does so by itself."""
+        stopped = self.mode is Mode.STOP and autostart
+        if not stopped and self.scale is None:
+            return None
+        mode = Mode.RUN if autostart and not stopped else Mode.STOP
+        return Memory(mode=mode, scale=self.scale, reason=self.reason if stopped else "")
 
 
 def write(memory: Memory) -> str:

@@ -8,7 +8,8 @@ from fcgipm.core.books import Books
 from fcgipm.core.events import Instant
 from fcgipm.core.note import Mode, Trouble
 from fcgipm.core.policy.classic import load_factor
-from fcgipm.core.view import AppState, AppView
+from fcgipm.core.rollout import Roll, Switch
+from fcgipm.core.view import AppState, AppView, Rollout
 
 
 def picture(books: Books, now: Instant) -> AppView:
@@ -34,6 +35,21 @@ def picture(books: Books, now: Instant) -> AppView:
         denied="" if books.denied is None else books.denied.value,
         load=None if books.demand.load is None or not books.follows_demand else _load_factor(books, now),
         instances=tuple(instance.view() for instance in books.instances.values()),
+        rollout=_rollout(books),
+        given_up=books.given_up,
+    )
+
+
+def _rollout(books: Books) -> Rollout | None:
+    """Return the generation that is on its way."""
+    change = books.change
+    if change is None or not change.generation:
+        return None
+    places = len(change.slots) if isinstance(change, Switch) else len(books.slots)
+    mine = [one for one in books.instances.values() if one.generation == change.generation and one.is_ready]
+    is_canary = isinstance(change, Roll) and change.is_hidden
+    return Rollout(
+        generation=change.generation, phase=change.phase.value, ready=len(mine), of=1 if is_canary else places
     )
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import Final
 
 from fcgipm.config.schema import SECOND, Duration
-from fcgipm.core import generations, recycling, scaling, turning_away, wording
+from fcgipm.core import generations, proving, recycling, rolling, scaling, turning_away, wording
 from fcgipm.core.backoff import Backoff
 from fcgipm.core.books import Books
-from fcgipm.core.commands import Command, Note, Publish, Retire, Severity, Topic
+from fcgipm.core.commands import Command, Note, Retire, Severity, Topic
 from fcgipm.core.events import Instant
 from fcgipm.core.instance import Instance
 from fcgipm.core.lifecycle import InstanceState
-from fcgipm.core.note import Mode, write
+from fcgipm.core.note import Mode, Trouble, write
 from fcgipm.core.policy.classic import STARTS
-from fcgipm.core.rollout import Errand, Phase, Roll, Slot, Switch
+from fcgipm.core.rollout import Errand, Slot, Switch
 from fcgipm.core.starting import spawn
 from fcgipm.counting import counted
 
@@ -27,6 +27,7 @@ SATURATED_AFTER: Final[Duration] = 1 * SECOND
 _DONE: Final = {
     Topic.APP_STOPPED: "stopped",
     Topic.APP_RESTARTED: "every instance is replaced",
+    Topic.APP_RELOADED: "reloaded, every instance is replaced",
     Topic.APP_GONE: "its last instance is gone",
 }
 
@@ -35,13 +36,14 @@ def reconcile(books: Books, now: Instant, out: list[Command]) -> None:
     """Append to *out* the commands that bring *books* nearer to what is wanted."""
     _resize(books, now)
     _relieve(books, now)
-    _roll(books, now, out)
+    generations.cleared(books, out)
+    proving.prove(books, now, out)
+    rolling.roll(books, now, out)
     recycling.recycle(books, now, out)
     scaling.start_what_is_wanted(books, now, out)
     scaling.stop_if_idle(books, now)
     scaling.try_removal(books, now)
     _grow(books, now, out)
-    _advance(books, out)
     scaling.attend(books, now, out)
     turning_away.turn_away(books, now, out)
     _order_removals(books, now, out)
@@ -58,9 +60,12 @@ def _note(books: Books, out: list[Command]) -> None:
     ):
         books.noted_load = load
     memory = books.memory()
-    if memory != books.noted and books.mode is not Mode.LEAVE:
+    if memory != books.noted and not books.is_leaving:
         books.noted = memory
-        out.append(Note(app=books.name, text=write(memory)))
+        wish = memory.wish(autostart=books.definition.autostart)
+        in_trouble = books.trouble is Trouble.FAILED or books.backoff.in_force
+        rests = memory.mode is not Mode.RUN or books.wanted == 0 or in_trouble
+        out.append(Note(app=books.name, text=write(memory), wish="" if wish is None else write(wish), resting=rests))
 
 
 def heal(books: Books, why: str, out: list[Command]) -> None:
@@ -84,6 +89,7 @@ def expire(books: Books, now: Instant, out: list[Command]) -> None:
         if healing is not None and healing <= now:
             age = wording.seconds(books.definition.min_server_life)
             heal(books, f"{books.name}/{instance.id} has lived longer than {age}", out)
+    proving.expire(books, now, out)
 
 
 def _resize(books: Books, now: Instant) -> None:
@@ -92,7 +98,7 @@ def _resize(books: Books, now: Instant) -> None:
         return
     change = books.change
     if isinstance(change, Switch):
-        if change.phase is Phase.PUBLISHING:
+        if not change.is_hidden:
             return
         _fit(books, change.slots, now, cut_at=now, why="generation")
     _fit(books, books.slots, now, cut_at=None, why="scale")
@@ -143,63 +149,13 @@ def _is_saturated(books: Books, instance: Instance, now: Instant) -> bool:
     )
 
 
-def _roll(books: Books, now: Instant, out: list[Command]) -> None:
-    """Replace the instances on a shared listener, one at a time."""
-    roll = books.change
-    if not isinstance(roll, Roll):
-        return
-    stale = [slot for slot in books.slots if _generation_in(books, slot) < roll.generation]
-    if roll.replacement is not None:
-        replacement = books.instances[roll.replacement]
-        if replacement.is_ready:
-            roll.replacement = None
-            _replace(books, stale, replacement, now)
-        return
-    if any(one.state is InstanceState.RETIRING and one.cut_at is not None for one in books.instances.values()):
-        return
-    if stale:
-        roll.replacement = spawn(books, roll.generation, "generation", now, out).id
-        return
-    books.change = None
-    books.generation = roll.generation
-    text = f"generation {roll.generation} is complete: {roll.why}"
-    out.append(books.message(Severity.INFO, Topic.GENERATION_PUBLISHED, text))
-
-
-def _generation_in(books: Books, slot: Slot) -> int:
-    """Return the generation of a slot's instance; an empty slot is filled by the published one."""
-    return books.generation if slot.instance is None else books.instances[slot.instance].generation
-
-
-def _replace(books: Books, stale: list[Slot], replacement: Instance, now: Instant) -> None:
-    """Give *replacement* the place of an old instance, which goes."""
-    if not stale:
-        replacement.retire("nobody is left to be replaced", first_try=now, cut_at=None)
-        return
-    slot = stale[0]
-    old = books.instances.get(slot.instance) if slot.instance is not None else None
-    slot.instance = replacement.id
-    if old is not None and old.is_staying:
-        cut_at = Instant(now + books.definition.stop_timeout)
-        old.retire("replaced", first_try=now, cut_at=cut_at)
-
-
 def _grow(books: Books, now: Instant, out: list[Command]) -> None:
     for generation, slot in list(books.startable()):
         if books.start_at(slot) <= now:
-            slot.instance = spawn(books, generation, slot.why, now, out).id
+            instance = spawn(books, generation, slot.why, now, out, audience=books.audience_of(slot))
+            slot.instance = instance.id
             if slot.why not in STARTS:
                 books.chronicle.enter(now, "start", slot.why, f"{slot.why}: an instance is started")
-
-
-def _advance(books: Books, out: list[Command]) -> None:
-    """Publish a generation that is complete."""
-    change = books.change
-    if not isinstance(change, Switch) or change.phase is not Phase.GATHERING:
-        return
-    if all(slot.instance is not None and books.instances[slot.instance].is_ready for slot in change.slots):
-        change.phase = Phase.PUBLISHING
-        out.append(Publish(app=books.name, generation=change.generation, why=change.why))
 
 
 def _order_removals(books: Books, now: Instant, out: list[Command]) -> None:
@@ -228,7 +184,7 @@ def _conclude(books: Books, now: Instant, out: list[Command]) -> None:
 def _is_done(books: Books, errand: Errand) -> bool:
     if books.change is not None:
         return False
-    if errand.topic is not Topic.APP_RESTARTED:
+    if errand.topic not in (Topic.APP_RESTARTED, Topic.APP_RELOADED):
         return not books.instances
     replaced = all(one.generation >= books.generation for one in books.instances.values())
     return replaced and (books.is_serving or not books.wanted)

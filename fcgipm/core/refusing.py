@@ -17,7 +17,7 @@ def refused_now(books: Books) -> str:
     """Return why nobody who comes now will be served soon; an empty text: he will."""
     if books.mode is Mode.STOP:
         return f"{books.name} is stopped by an operator"
-    if books.mode is Mode.LEAVE or not books.generation:
+    if books.is_leaving or not books.generation:
         return f"{books.name} is being removed"
     if books.trouble is Trouble.FAILED:
         return f"{books.name} has failed: {books.reason}"

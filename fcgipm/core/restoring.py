@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fcgipm.core.events import Instant
-from fcgipm.core.instance import Instance
+from fcgipm.core.instance import Audience, Instance
 from fcgipm.core.lifecycle import InstanceState
 from fcgipm.core.note import Memory, Mode
 from fcgipm.core.rollout import Slot, in_a_row
@@ -15,12 +16,27 @@ if TYPE_CHECKING:
     from fcgipm.core.books import Books
 
 
+def generation_of(books: Books, published: int, living: Sequence[LiveInstance]) -> int:
+    """Return the generation that visitors meet; 0 where they meet none.
+
+    Where all generations share one listener nobody is told which: the oldest.  A listener that only its instances have
+    is none to start others on.
+    """
+    if books.switches or not living:
+        return published
+    if any(alive.estranged for alive in living):
+        return 0
+    return min(alive.generation for alive in living)
+
+
 def adopt(books: Books, alive: LiveInstance, now: Instant) -> None:
     """Take up an instance that a manager before this one has ordered."""
     is_starting = alive.ready_at is None
     instance = Instance(
         id=alive.instance,
         generation=alive.generation,
+        audience=_audience_of(books, alive),
+        estranged=alive.estranged,
         pid=alive.pid,
         started_at=alive.started_at,
         ready_at=alive.ready_at,
@@ -33,10 +49,21 @@ def adopt(books: Books, alive: LiveInstance, now: Instant) -> None:
         books.instances[alive.instance] = instance
         if alive.ready_at is not None:
             books.last_ready_at = max(alive.ready_at, books.last_ready_at or alive.ready_at)
+    if instance.audience is Audience.NOBODY:
+        instance.retire("its generation was given up", first_try=now, cut_at=now)
+        return
     is_old = books.switches and alive.generation != books.generation
+    if alive.estranged and not books.generation:
+        is_old = False  # visitors still come to it: a new listener takes its place first
     if alive.asked or is_old or books.mode is not Mode.RUN:
         cut_at = Instant(now + books.definition.stop_timeout)
         instance.retire("its removal was under way", first_try=now, cut_at=cut_at)
+
+
+def _audience_of(books: Books, alive: LiveInstance) -> Audience:
+    """Return who can come to it: nobody to a generation that was begun and is not published, nor to a canary."""
+    is_newer = books.switches and 0 < books.generation < alive.generation and not alive.turns_away
+    return Audience.NOBODY if alive.canary or is_newer else Audience.VISITORS
 
 
 def level_of(books: Books, memory: Memory) -> int:

@@ -1,22 +1,31 @@
 """A change of generations in progress.
 
-An application with a listener for each generation changes by a `Switch`: the new generation is complete before it is
-published, then the old one drains.  Where all generations share one listener (TCP) the change is a `Roll`: one
-replacement at a time.
+An application with a listener for each generation changes by a `Switch`: the new generation is complete and proved
+before it is published, then the old one drains.  Where all generations share one listener (TCP) the change is a `Roll`:
+a canary is proved aside, then one replacement at a time takes the place of an old instance.
 """
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from fcgipm.config.schema import Duration
+from fcgipm.config.schema import Application, Duration
 from fcgipm.core.commands import Topic
 from fcgipm.core.events import InstanceId, Instant
 from fcgipm.core.instance import Instance
+from fcgipm.core.phases import Asking, Phase, Step, advance
+
+Place: TypeAlias = tuple[str | None, int | None, str]
+"""Where a public listener is: a path, or a port and an address."""
 
 
-@dataclass(slots=True, kw_only=True)
+def place_of(definition: Application) -> Place:
+    """Return where *definition* has the public listener."""
+    return definition.socket, definition.port, definition.address
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class Slot:
     """A place for one instance; empty, it may be filled from *not_before* on."""
 
@@ -52,41 +61,58 @@ class Errand:
     """How many requests the application had lost until then."""
 
 
-class Phase(enum.Enum):
-    """How far a switch is."""
+@dataclass(slots=True, kw_only=True)
+class Proof:
+    """What a generation that nobody has met yet has shown of itself."""
 
-    GATHERING = "gathering"
-    """The instances of the new generation are being started."""
-    PUBLISHING = "publishing"
-    """The order to publish it is under way."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restart:
-    """A wish for a new generation."""
-
-    why: str
-    new_listener: bool
+    lived_at: Instant | None = None
+    """When its instances will have lived for a moment; None: not all of them are ready, or they have."""
+    asking: Asking = Asking.OPEN
+    answer_by: Instant | None = None
+    """When the answer to its probe is overdue."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Switch:
-    """From the published generation to *generation*; 0 is none, nobody can reach the application then."""
+class NewGeneration:
+    """A generation on its way to take the place of another one."""
 
     generation: int
     why: str
     phase: Phase
-    slots: list[Slot] = field(default_factory=list)
-    then: Restart | None = None
-    """What was asked for while it was being published: that takes milliseconds, and is not interrupted."""
+    proof: Proof = field(default_factory=Proof)
+
+    def take(self, step: Step) -> None:
+        """Let *step* happen."""
+        self.phase = advance(self.phase, step)
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether it is still to be proved: nobody meets it, and an instance that it loses ends it."""
+        return self.phase in (Phase.GATHERING, Phase.PROVING)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is published as soon as that can be, whatever comes."""
+        return self.phase in (Phase.CLEARING, Phase.PUBLISHING)
 
 
 @dataclass(slots=True, kw_only=True)
-class Roll:
-    """To *generation* on the shared listener, by one *replacement* at a time."""
+class Switch(NewGeneration):
+    """From the published generation to *generation*; 0 is none, nobody can reach the application then."""
 
-    generation: int
-    why: str
+    place: Place
+    """Where its listener is public."""
+    slots: list[Slot] = field(default_factory=list)
+    then: str = ""
+    """Why a newer one was asked for while it was being published: that takes milliseconds, and is not interrupted."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Roll(NewGeneration):
+    """To *generation* on the shared listener: a *canary* is proved, then one *replacement* at a time takes a place."""
+
+    phase: Phase = Phase.GATHERING
+    canary: InstanceId | None = None
     replacement: InstanceId | None = None
 
 

@@ -15,8 +15,9 @@ from fcgipm.core.demand import BUSY, PRESSED, REST_AFTER, Denial, Obstacle
 from fcgipm.core.events import Instant, Refusal, Sample
 from fcgipm.core.instance import Instance
 from fcgipm.core.note import Trouble
+from fcgipm.core.phases import Phase
 from fcgipm.core.policy import classic
-from fcgipm.core.rollout import Attempt, Phase, Slot, Switch
+from fcgipm.core.rollout import Attempt, Slot, Switch
 from fcgipm.counting import counted
 
 REMOVALS: Final = {

@@ -1,4 +1,4 @@
-"""Which function of `core.application` takes which event of one application."""
+"""Which function takes which event of one application."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from fcgipm.core import application as app
 from fcgipm.core import events as ev
-from fcgipm.core import turning_away
+from fcgipm.core import proving, turning_away, wishes
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command
 from fcgipm.core.events import Instant
@@ -46,13 +46,13 @@ def of_application(books: Books, event: OfApplication, now: Instant, out: list[C
         case ev.PublishFailed():
             app.publish_failed(books, event, now, out)
         case ev.Probed():
-            pass
+            proving.probed(books, event, now, out)
         case ev.SomebodyWaits():
             app.somebody_waits(books, event.generation, now)
         case ev.Asked():
             app.asked(books, now)
         case ev.ProgramChanged():
-            app.program_changed(books, out)
+            app.program_changed(books, now, out)
         case _:
             _wish(books, event, now, out)
 
@@ -60,10 +60,12 @@ def of_application(books: Books, event: OfApplication, now: Instant, out: list[C
 def _wish(books: Books, event: Wish, now: Instant, out: list[Command]) -> None:
     match event:
         case ev.StartRequested():
-            app.start(books, now, out)
+            wishes.start(books, now, out)
         case ev.StopRequested():
-            app.stop(books, now, out)
-        case ev.RestartRequested() | ev.ReloadRequested():
-            app.restart(books, now, out)
+            wishes.stop(books, now, out)
+        case ev.RestartRequested():
+            wishes.restart(books, now, out)
+        case ev.ReloadRequested():
+            wishes.reload(books, event.why, now, out)
         case ev.ScaleRequested():
-            app.rescale(books, event.processes, now, out)
+            wishes.rescale(books, event.processes, now, out)

@@ -16,7 +16,6 @@ from fcgipm.core.commands import Command, Severity, Spawn, Topic
 from fcgipm.core.events import BecameReady, Exited, Instant, RemovalRefused, Removed, Spawned, SpawnFailed
 from fcgipm.core.instance import Instance
 from fcgipm.core.lifecycle import Input, InstanceState
-from fcgipm.core.note import Mode
 from fcgipm.core.refusing import refused_now, refused_until
 
 PAUSE: Final[Duration] = 5 * SECOND
@@ -60,7 +59,7 @@ def turn_away(books: Books, now: Instant, out: list[Command]) -> None:
 def _grounds(books: Books) -> _Grounds | None:
     """Return why visitors are to be turned away; None: they are not."""
     definition, sample = books.definition, books.demand.sample
-    if definition.overload_response == "none" or books.mode is Mode.LEAVE or not books.generation:
+    if definition.overload_response == "none" or books.is_leaving or not books.generation:
         return None
     if not books.ready and not books.starting_now:
         refused = refused_now(books)

@@ -44,6 +44,8 @@ class LiveInstance:
     """Whether it is what answers 503 for the application, no instance of it."""
     outdated: bool = False
     """Whether another definition holds by now than the one it was started with."""
+    canary: bool = False
+    """Whether it is on a private listener of its own, where only a probe comes."""
     estranged: bool = False
     """Whether nobody has its listener any more but itself: no other instance can be started there."""
 
@@ -68,7 +70,8 @@ class Rollout:
 
     generation: int
     phase: str
-    """``gathering`` and ``proving`` before visitors meet it, ``publishing``; ``rolling``: they meet old and new."""
+    """``gathering`` and ``proving`` before visitors meet it, of a canary where one port is for all generations;
+    ``publishing``; ``rolling``: they meet old and new; ``clearing``: its port is not free yet."""
     ready: int
     """Its instances that are ready, of the *of* that it is to have."""
     of: int
@@ -81,7 +84,8 @@ class GivenUp:
     generation: int
     why: str
     word: str
-    """The reason for the counter: ``start-failed``, ``died``, ``probe``, ``too-slow`` or ``publish``."""
+    """The reason for the counter: ``start-failed``, ``died``, ``probe``, ``too-slow`` or ``publish``;
+    ``interrupted`` where the manager that had begun it has died."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from fcgipm.core import events as ev
 from fcgipm.core.commands import Command, Tell
 from fcgipm.core.engine import Engine
 from fcgipm.core.events import Event, InstanceId, Instant
+from fcgipm.core.proving import MOMENT
 from fcgipm.core.view import AppView, LiveInstance
 
 C = TypeVar("C", bound=Command)
@@ -103,6 +104,14 @@ class Simulation:
             lambda number: ev.BecameReady(instance=InstanceId(number), how=how, at=self.now), numbers
         )
 
+    def proved(self, *numbers: int) -> list[Command]:
+        """Let the instances of a new generation, or its canary, be ready and live for a moment."""
+        return self.ready(*numbers) + self.after(MOMENT)
+
+    def probed(self, generation: int, error: str | None = None, name: str = "blog") -> list[Command]:
+        """Let the probe of a generation be answered."""
+        return self.given(ev.Probed(app=name, generation=generation, error=error))
+
     def exited(self, number: int, code: int | None = 1, signal: int | None = None) -> list[Command]:
         """Let an instance end."""
         return self.given(ev.Exited(instance=InstanceId(number), code=code, signal=signal, dumped=False, at=self.now))
@@ -151,6 +160,16 @@ def retirements(commands: Sequence[Command]) -> list[tuple[int, bool]]:
 def publications(commands: Sequence[Command]) -> list[int]:
     """Return the generation of each publication."""
     return [one.generation for one in commands if isinstance(one, cmd.Publish)]
+
+
+def probes(commands: Sequence[Command]) -> list[int]:
+    """Return the generation of each probe."""
+    return [one.generation for one in commands if isinstance(one, cmd.Probe)]
+
+
+def canaries(commands: Sequence[Command]) -> list[int]:
+    """Return the number of each canary."""
+    return [one.instance for one in commands if isinstance(one, cmd.Spawn) and one.canary]
 
 
 def running(application: Application, processes: int = 1) -> Simulation:

@@ -487,7 +487,7 @@ def test_a_stopped_one_starts_for_nobody(application: Application) -> None:
 def test_a_restart_replaces_as_many_as_there_are() -> None:
     sim = two_ready()
     assert spawns(sim.given(ev.RestartRequested(app="blog"))) == [(3, 2), (4, 2)]
-    sim.ready(3, 4)
+    sim.proved(3, 4)
     sim.published(2)
     sim.after(2 * SECOND)
     sim.killed(1, 2)

@@ -63,7 +63,7 @@ def test_a_stop_that_a_dead_manager_had_begun_is_told_by_the_next_one() -> None:
 def test_a_restart_is_told_when_the_old_generation_is_gone() -> None:
     sim = running(blog())
     sim.given(ev.RestartRequested(app="blog"))
-    sim.ready(2)
+    sim.proved(2)
     sim.published(2)
     sim.after(3 * SECOND)
     assert sim.texts(Topic.APP_RESTARTING) == ["blog: restarting, by an operator"]
@@ -76,13 +76,15 @@ def test_a_restart_is_told_when_the_old_generation_is_gone() -> None:
 def test_a_restart_on_a_shared_listener_is_told_once_all_are_replaced() -> None:
     sim = running(tcp(processes=2), processes=2)
     sim.given(ev.RestartRequested(app="blog"))
-    sim.ready(3)
+    sim.proved(3)
+    sim.killed(3)
+    sim.ready(4)
     sim.killed(1)
     assert sim.texts(Topic.APP_RESTARTED) == []
 
-    sim.ready(4)
+    sim.ready(5)
     sim.killed(2)
-    assert sim.texts(Topic.APP_RESTARTED) == [f"{REPLACED} after 0 s; 0 requests cut"]
+    assert sim.texts(Topic.APP_RESTARTED) == [f"{REPLACED} after 25 ms; 0 requests cut"]
 
 
 def test_a_restart_that_was_given_up_is_never_done() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.simulation import Simulation, blog, publications, retirements, running, spawns, tcp
+from harness.simulation import Simulation, blog, canaries, publications, retirements, running, spawns, tcp
 
 from fcgipm.config.schema import MILLISECOND, SECOND, Application, Change
 from fcgipm.core import events as ev
 from fcgipm.core.commands import Command, Shutdown, Topic
 from fcgipm.core.outcome import Verdict, judge
+from fcgipm.core.proving import MOMENT
 from fcgipm.core.view import AppState
 
 
@@ -78,8 +79,10 @@ def test_a_restart_publishes_a_complete_generation_and_then_drains_the_old_one()
     sim = running(blog(processes=2), processes=2)
 
     assert spawns(sim.given(ev.RestartRequested(app="blog"))) == [(3, 2), (4, 2)]
-    assert publications(sim.ready(3)) == []
-    assert publications(sim.ready(4)) == [2]
+    assert publications(sim.proved(3)) == []
+    assert publications(sim.ready(4)) == []
+    assert publications(sim.after(MOMENT - 1)) == []
+    assert publications(sim.after(1)) == [2]
     assert retirements(sim.published(2)) == [(2, False)]
     sim.killed(2)
     assert retirements(sim.after(1 * SECOND)) == [(1, False)]
@@ -126,12 +129,17 @@ def test_a_restart_of_an_app_that_serves_nobody_publishes_first() -> None:
 def test_a_restart_over_tcp_replaces_one_at_a_time() -> None:
     sim = running(tcp(processes=2), processes=2)
 
-    assert spawns(sim.given(ev.RestartRequested(app="blog"))) == [(3, 2)]
-    assert spawns(sim.spawned(3)) == []
-    replaced = sim.given(ev.BecameReady(instance=ev.InstanceId(3), how=ev.Readiness.ACCEPTING, at=sim.now))
+    assert canaries(sim.given(ev.RestartRequested(app="blog"))) == [3]
+    assert spawns(sim.ready(3)) == []
+    proved = sim.after(MOMENT)
+    assert retirements(proved) == [(3, True)]
+    assert spawns(proved) == [(4, 2)]
+    sim.killed(3)
+    assert spawns(sim.spawned(4)) == []
+    replaced = sim.given(ev.BecameReady(instance=ev.InstanceId(4), how=ev.Readiness.ACCEPTING, at=sim.now))
     assert retirements(replaced) == [(1, False)]
-    assert spawns(sim.killed(1)) == [(4, 2)]
-    assert retirements(sim.ready(4)) == [(2, False)]
+    assert spawns(sim.killed(1)) == [(5, 2)]
+    assert retirements(sim.ready(5)) == [(2, False)]
     sim.killed(2)
     assert sim.view().generation == 2
     assert sim.view().ready == 2
@@ -152,7 +160,7 @@ def test_a_tcp_replacement_that_fails_ends_the_restart() -> None:
 def test_two_restarts_at_once_are_done_one_after_the_other() -> None:
     sim = running(blog())
     sim.given(ev.RestartRequested(app="blog"))
-    assert publications(sim.ready(2)) == [2]
+    assert publications(sim.proved(2)) == [2]
     sim.given(ev.RestartRequested(app="blog"))
 
     assert spawns(sim.published(2)) == [(3, 3)]
@@ -161,7 +169,7 @@ def test_two_restarts_at_once_are_done_one_after_the_other() -> None:
 def test_a_stop_while_a_generation_is_being_published() -> None:
     sim = running(blog())
     sim.given(ev.RestartRequested(app="blog"))
-    sim.ready(2)
+    sim.proved(2)
     sim.given(ev.StopRequested(app="blog"))
 
     assert publications(sim.published(2)) == [3]
@@ -173,7 +181,7 @@ def test_a_stop_while_a_generation_is_being_published() -> None:
 def test_a_publication_that_fails_gives_the_generation_up() -> None:
     sim = running(blog())
     sim.given(ev.RestartRequested(app="blog"))
-    sim.ready(2)
+    sim.proved(2)
 
     failed = sim.given(ev.PublishFailed(app="blog", generation=2, error="link: No space left on device"))
     assert retirements(failed) == [(2, True)]
@@ -204,7 +212,7 @@ def test_a_saturated_surplus_is_relieved_by_a_new_generation() -> None:
         spawned += spawns(sim.after(20 * MILLISECOND))
 
     assert spawned == [(3, 2)]
-    assert publications(sim.ready(3)) == [2]
+    assert publications(sim.proved(3)) == [2]
 
 
 def test_a_saturated_tcp_surplus_is_asked_again_and_again() -> None:
@@ -253,7 +261,7 @@ def test_apply_of_another_port_switches_listeners() -> None:
     other = replace(tcp(), port=9001)
 
     assert spawns(applied(sim, other, blog=Change.LISTENER)) == [(2, 2)]
-    assert publications(sim.ready(2)) == [2]
+    assert publications(sim.proved(2)) == [2]
 
 
 def test_apply_of_another_number_of_processes_forgets_the_operators_scale() -> None:
@@ -310,7 +318,7 @@ def test_nothing_is_started_while_shutting_down() -> None:
 def test_a_late_comer_on_an_old_listener_gets_an_instance_that_goes_when_done() -> None:
     sim = running(blog())
     sim.given(ev.RestartRequested(app="blog"))
-    sim.ready(2)
+    sim.proved(2)
     sim.published(2)
     sim.after(1 * SECOND)
     sim.killed(1)
@@ -341,7 +349,7 @@ def test_of_two_restarts_the_first_is_done_by_the_second() -> None:
     sim.given(ev.RestartRequested(app="blog"))
     sim.given(ev.RestartRequested(app="blog"))
     sim.killed(2, how=ev.Removal.CUT)
-    sim.ready(3)
+    sim.proved(3)
     sim.published(3)
     sim.after(1 * SECOND)
     sim.killed(1)

@@ -28,7 +28,7 @@ def test_instances_of_another_definition_are_replaced_by_the_next_manager() -> N
     sim = Simulation(blog(), living=[alive(1, outdated=True)], next_instance=2)
 
     assert spawns(sim.given(ev.Tick())) == [(2, 2)]
-    assert publications(sim.ready(2)) == [2]
+    assert publications(sim.proved(2)) == [2]
 
 
 def test_instances_of_this_definition_are_left_alone() -> None:
@@ -47,7 +47,7 @@ def test_a_listener_that_is_not_where_it_should_be_is_exchanged() -> None:
     sim = Simulation(tcp(), living=[alive(1)], moved=["blog"], next_instance=2)
 
     assert spawns(sim.given(ev.Tick())) == [(2, 2)]
-    assert publications(sim.ready(2)) == [2]
+    assert publications(sim.proved(2)) == [2]
 
 
 def test_an_app_without_a_public_listener_gets_one_before_it_is_started() -> None:
@@ -86,7 +86,7 @@ def late(sim: Simulation) -> list[tuple[int, int]]:
 def switched() -> Simulation:
     sim = running(blog())
     sim.given(ev.RestartRequested(app="blog"))
-    sim.ready(2)
+    sim.proved(2)
     sim.published(2)
     sim.after(1 * SECOND)
     sim.killed(1)

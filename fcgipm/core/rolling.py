@@ -1,0 +1,57 @@
+"""Changing generations on a listener that all share (TCP): one replacement at a time, once a canary was proved."""
+
+from __future__ import annotations
+
+from fcgipm.core import generations
+from fcgipm.core.books import Books
+from fcgipm.core.commands import Command
+from fcgipm.core.events import Instant
+from fcgipm.core.instance import Audience, Instance
+from fcgipm.core.lifecycle import InstanceState
+from fcgipm.core.phases import Phase
+from fcgipm.core.rollout import Roll, Slot
+from fcgipm.core.starting import spawn
+
+
+def roll(books: Books, now: Instant, out: list[Command]) -> None:
+    """Replace the instances on a shared listener, one at a time."""
+    change = books.change
+    if not isinstance(change, Roll) or change.phase is not Phase.ROLLING:
+        return
+    stale = [slot for slot in books.slots if _generation_in(books, slot) < change.generation]
+    if change.replacement is not None:
+        replacement = books.instances[change.replacement]
+        if replacement.is_ready:
+            change.replacement = None
+            _replace(books, stale, replacement, now)
+        return
+    if any(_is_going(one) for one in books.instances.values()):
+        return
+    if stale:
+        change.replacement = spawn(books, change.generation, "generation", now, out).id
+    else:
+        generations.rolled(books, out)
+
+
+def _is_going(instance: Instance) -> bool:
+    """Return whether it was replaced, or is to go like one that was, and may still serve."""
+    is_public = instance.audience is Audience.VISITORS
+    return is_public and instance.state is InstanceState.RETIRING and instance.cut_at is not None
+
+
+def _generation_in(books: Books, slot: Slot) -> int:
+    """Return the generation of a slot's instance; an empty slot is filled by the published one."""
+    return books.generation if slot.instance is None else books.instances[slot.instance].generation
+
+
+def _replace(books: Books, stale: list[Slot], replacement: Instance, now: Instant) -> None:
+    """Give *replacement* the place of an old instance, which goes."""
+    if not stale:
+        replacement.retire("nobody is left to be replaced", first_try=now, cut_at=None)
+        return
+    slot = stale[0]
+    old = books.instances.get(slot.instance) if slot.instance is not None else None
+    slot.instance = replacement.id
+    if old is not None and old.is_staying:
+        cut_at = Instant(now + books.definition.stop_timeout)
+        old.retire("replaced", first_try=now, cut_at=cut_at)
