@@ -171,7 +171,8 @@ def default(option: Option, item: Field[Any]) -> str:
 
 def synopsis(verb: Verb) -> tuple[str, ...]:
     """Return the words that follow *verb* on a command line."""
-    flags = [f"[-{switch.short}]" for switch in verb.switches]
+    flags = [f"[{switch.spellings[0]}]" for switch in verb.switches]
+    flags += [f"[--{number.name} N]" for number in verb.numbers]
     flags += [f"[--{choice.name} {'|'.join(choice.values)}]" for choice in verb.choices]
     first = [verb.first.metavar] if verb.first else []
     apps = [verb.apps.value] if verb.apps is not Apps.NONE else []
@@ -203,7 +204,8 @@ def commands_mdoc() -> Iterator[str]:
         words = " ".join(word(item) for item in synopsis(verb))
         yield f".It Ic {word(verb.name)}" + (f" Ar {words}" if words else "")
         yield mdoc(sentence(verb.summary))
-        details = [(f"-{item.short}, --{item.name}", item.summary) for item in verb.switches]
+        details = [(", ".join(item.spellings), item.summary) for item in verb.switches]
+        details += [(f"--{item.name} N", f"{item.summary}; {item.default} by default") for item in verb.numbers]
         details += [(f"--{item.name} {'|'.join(item.values)}", item.summary) for item in verb.choices]
         details += [(item.metavar, item.summary) for item in (verb.first, verb.last) if item]
         yield from (mdoc(sentence(f"{name}: {text}")) for name, text in details)

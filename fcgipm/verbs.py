@@ -42,6 +42,25 @@ class Switch:
 
     name: str
     short: str
+    """Empty where it has only its long name."""
+    summary: str
+    sent: bool = True
+    """Whether fcgipm must know of it, or only fcgipmctl, which prints the answer."""
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """How it is written on a command line."""
+        return (*((f"-{self.short}",) if self.short else ()), f"--{self.name}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number:
+    """An option of a verb whose value is a whole number, such as --parallel."""
+
+    name: str
+    default: int
+    minimum: int
+    maximum: int
     summary: str
 
 
@@ -69,6 +88,7 @@ class Verb:
     """A positional argument after them."""
     switches: tuple[Switch, ...] = ()
     choices: tuple[Choice, ...] = ()
+    numbers: tuple[Number, ...] = ()
     waits: bool = False
     """Whether it waits for the outcome, unless --no-wait is given."""
     repeatable: bool = False
@@ -106,6 +126,14 @@ VERBS: Final = {
             access=Access.ADMIN, waits=True,
         ),
         Verb(
+            name="reload", summary="deploy: a new generation of every running application, or of those named, proved "
+            "before visitors meet it", method="POST", access=Access.ADMIN, apps=Apps.OPTIONAL, waits=True,
+            switches=(Switch(name="dry-run", short="", summary="only say what would be done"),),
+            numbers=(
+                Number(name="parallel", default=10, minimum=1, maximum=1000, summary="how many applications at once"),
+            ),
+        ),
+        Verb(
             name="logs", summary="show the last lines of the applications' output", method="GET", access=Access.READ,
             apps=Apps.OPTIONAL_ONE, switches=(FOLLOW,),
         ),
@@ -125,7 +153,7 @@ VERBS: Final = {
             name="request", summary="send one FastCGI request and print the answer", method="POST",
             access=Access.ADMIN, apps=Apps.ONE,
             last=Argument(name="uri", metavar="URI", summary="path and query of the request, such as /ping?a=1"),
-            switches=(Switch(name="verbose", short="v", summary="show status, headers and stderr, too"),),
+            switches=(Switch(name="verbose", short="v", summary="show status, headers and stderr, too", sent=False),),
         ),
         Verb(
             name="snippet", summary="print configuration for a web server", method="GET", access=Access.READ,

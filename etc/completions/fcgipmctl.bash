@@ -14,18 +14,18 @@ _fcgipmctl() {
         word=${COMP_WORDS[i]}
         case $word in
             -s | --socket) daemon=(-s "${COMP_WORDS[++i]}") ;;
-            --timeout | --context) ((++i)) ;;
+            --timeout | --context | --parallel) ((++i)) ;;
             -*) ;;
             *) if [[ -z $verb ]]; then verb=$word; else ((++position)); fi ;;
         esac
     done
     case $previous in
         -s | --socket) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
-        --timeout) return ;;
+        --timeout | --parallel) return ;;
         --context) mapfile -t COMPREPLY < <(compgen -W "http server" -- "$current"); return ;;
     esac
     case $verb in
-        "") words="status start stop restart scale apply logs events explain ensure request snippet metrics reopen-logs upgrade shutdown --version" ;;
+        "") words="status start stop restart scale apply reload logs events explain ensure request snippet metrics reopen-logs upgrade shutdown --version" ;;
         status)
             [[ $current != -* ]] && ((position >= 0)) && words="$words $(_fcgipmctl_apps "${daemon[@]}")"
             ;;
@@ -41,6 +41,10 @@ _fcgipmctl() {
         scale)
             [[ $current != -* ]] && ((position == 0)) && words="$words $(_fcgipmctl_apps "${daemon[@]}")"
             ((position == 1)) && words="$words auto"
+            ;;
+        reload)
+            [[ $current == -* ]] && words="--dry-run --parallel"
+            [[ $current != -* ]] && ((position >= 0)) && words="$words $(_fcgipmctl_apps "${daemon[@]}")"
             ;;
         logs)
             [[ $current == -* ]] && words="-f --follow"

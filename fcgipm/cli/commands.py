@@ -25,6 +25,8 @@ _LOST_PAUSE: Final = 0.1
 """Seconds until a manager is asked after one has died: the control socket takes the question at any time."""
 _FATES: Final = {
     "restart": "a restart that was under way is given up, and what is not replaced yet serves on; restart it again",
+    "reload": "what was published by then serves, and everything else as before; `fcgipmctl status` says which, and "
+    "another reload does no harm",
     "apply": "if the configuration was read already, the next manager brings it into force; "
     "`fcgipmctl events` says what it did, and another apply does no harm",
 }
@@ -97,6 +99,21 @@ def _ensure(client: Client, options: Namespace) -> ExitCode:
 
 def _apply(client: Client, options: Namespace) -> ExitCode:
     return _report(client, options, {})
+
+
+def _reload(client: Client, options: Namespace) -> ExitCode:
+    from fcgipm.cli import reload  # noqa: PLC0415  # no other command needs it
+
+    body = {"apps": options.apps, "parallel": options.parallel, "dry_run": options.dry_run, "timeout": options.timeout}
+    answer = client.post("reload", {**body, "wait": not options.no_wait})
+    if answer.status >= 400 or options.no_wait or options.dry_run:
+        found = client.document(answer)
+        if answer.status < 400 and options.dry_run and not options.json:
+            reload.show_plan(found, tell)
+            return ExitCode.DONE
+        reload.tell_pending({"pending": (), **found}, tell)
+        return _show(options, answer, found)
+    return reload.follow(client, answer, options, tell)
 
 
 def _report(client: Client, options: Namespace, body: Mapping[str, Any]) -> ExitCode:
@@ -318,6 +335,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Client, Namespace], ExitCode]]] = {
     "status": _status,
     "scale": _scale,
     "apply": _apply,
+    "reload": _reload,
     "logs": _logs,
     "events": _events,
     "explain": _explain,

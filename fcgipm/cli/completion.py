@@ -29,14 +29,14 @@ _fcgipmctl() {
         word=${COMP_WORDS[i]}
         case $word in
             -s | --socket) daemon=(-s "${COMP_WORDS[++i]}") ;;
-            --timeout | --context) ((++i)) ;;
+            --timeout | --context | --parallel) ((++i)) ;;
             -*) ;;
             *) if [[ -z $verb ]]; then verb=$word; else ((++position)); fi ;;
         esac
     done
     case $previous in
         -s | --socket) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
-        --timeout) return ;;
+        --timeout | --parallel) return ;;
 """
 _MIDDLE: Final = """\
     esac
@@ -67,8 +67,9 @@ def script() -> str:
 
 def _case(verb: Verb) -> Iterator[str]:
     """Yield the branch of one verb: its options, and what its positional arguments can be."""
-    options = [text for switch in verb.switches for text in (f"-{switch.short}", f"--{switch.name}")]
+    options = [text for switch in verb.switches for text in switch.spellings]
     options += [f"--{choice.name}" for choice in verb.choices]
+    options += [f"--{number.name}" for number in verb.numbers]
     steps = []
     if options:
         steps.append(f'[[ $current == -* ]] && words="{" ".join(options)}"')

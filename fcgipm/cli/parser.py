@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
 from fcgipm import __version__
-from fcgipm.verbs import VERBS, Apps, Verb
+from fcgipm.verbs import VERBS, Apps, Number, Verb
 
 DEFAULTS: Final = {"socket": None, "json": False, "timeout": 60.0, "no_wait": False}
 """What the options hold that are allowed before and after the command."""
@@ -92,13 +93,29 @@ def _add(parser: argparse.ArgumentParser, verb: Verb) -> None:
     if verb.last is not None:
         parser.add_argument(verb.last.name, metavar=verb.last.metavar, help=verb.last.summary)
     for switch in verb.switches:
-        parser.add_argument(f"-{switch.short}", f"--{switch.name}", action="store_true", help=switch.summary)
+        parser.add_argument(*switch.spellings, action="store_true", help=switch.summary)
+    for number in verb.numbers:
+        parser.add_argument(
+            f"--{number.name}",
+            type=functools.partial(_whole, number),
+            metavar="N",
+            default=number.default,
+            help=f"{number.summary} (default: {number.default})",
+        )
     for choice in verb.choices:
         parser.add_argument(f"--{choice.name}", choices=choice.values, default=None, help=choice.summary)
 
 
 def _sentence(summary: str) -> str:
     return f"{summary[0].upper()}{summary[1:]}."
+
+
+def _whole(number: Number, text: str) -> int:
+    value = int(text) if text.isascii() and text.isdigit() else -1
+    if not number.minimum <= value <= number.maximum:
+        message = f"{text!r} is not a number from {number.minimum} to {number.maximum}"
+        raise argparse.ArgumentTypeError(message)
+    return value
 
 
 def _seconds(text: str) -> float:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 from fcgipm import wire
+from fcgipm.config.schema import Change
 from fcgipm.core import events
-from fcgipm.core.commands import Command, Severity, Shutdown, Spawn, Tell, Topic
+from fcgipm.core.commands import Command, Probe, Severity, Shutdown, Spawn, Tell, Topic
 from fcgipm.core.events import Instant
 from fcgipm.log import wall_clock
 from fcgipm.manager import translate
 from fcgipm.manager.connectors.ensuring import Ensuring
 from fcgipm.manager.observing.observe import Observer
+from fcgipm.manager.probing import Probing
 from fcgipm.manager.state import Member, State
 from fcgipm.manager.telling.record import EventRecord
 
@@ -28,6 +31,18 @@ _CRASHES: Final = {Topic.INSTANCE_ENDED, Topic.START_FAILED}
 
 Say = Callable[[Severity, str | None, str], None]
 """Writes one message of fcgipm's own to the log: severity, application, text."""
+Effects = Callable[[Mapping[str, Change]], Mapping[str, Change]]
+"""Alters the effects that changed definitions have, by application."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An apply that the keeper was asked for."""
+
+    future: asyncio.Future[wire.Applied]
+    effects: Effects
+    whole: bool
+    """Whether all of the file was to be taken over: only then it says how good the file is."""
 
 
 class Driver:
@@ -43,14 +58,16 @@ class Driver:
         self._armed: Instant | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._numbers = itertools.count(1)
-        self._applies: dict[int, asyncio.Future[wire.Applied]] = {}
+        self._applies: dict[int, _Asked] = {}
         self._upgrades: dict[int, asyncio.Future[wire.UpgradeFailed]] = {}
+        self._kept: set[asyncio.Task[None]] = set()
         self.ending: Shutdown | None = None
         """Set once the daemon is about to end."""
         self._mourners: set[asyncio.Future[None]] = set()
         self.ensuring = Ensuring(state, self.step, send, say)
         """Answers those who want an instance that is ready."""
         self.observer = Observer(state, say, send)
+        self.probing = Probing(state, self.step, send, self.keep)
 
     def step(self, event: events.Event) -> None:
         """Give *event* to the engine, carry out what it commands, and keep its deadline.
@@ -109,12 +126,22 @@ class Driver:
         """Keep *record* and give it to who follows the events."""
         self.state.events.publish(record)
 
-    def ask_apply(self) -> asyncio.Future[wire.Applied]:
-        """Order the configuration to be read again; the future gets the keeper's answer."""
+    def ask_apply(
+        self,
+        *,
+        apps: tuple[str, ...] | None = None,
+        dry_run: bool = False,
+        effects: Effects = dict,
+    ) -> asyncio.Future[wire.Applied]:
+        """Order the configuration to be read again; the future gets the keeper's answer.
+
+        With *apps* only their definitions are taken over, in a *dry_run* none.  *effects* may alter what the engine is
+        told of the changes before it acts upon them.
+        """
         number = next(self._numbers)
         future: asyncio.Future[wire.Applied] = asyncio.get_running_loop().create_future()
-        self._applies[number] = future
-        self._send(wire.Apply(request=number))
+        self._applies[number] = _Asked(future, effects, whole=apps is None and not dry_run)
+        self._send(wire.Apply(request=number, apps=apps, dry_run=dry_run))
         return future
 
     def ask_upgrade(self) -> asyncio.Future[wire.UpgradeFailed]:
@@ -131,22 +158,37 @@ class Driver:
         if future is not None and not future.done():
             future.set_result(report)
 
+    def keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have *work* done whether somebody waits for it or not; an error in it is one of the manager's."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._kept.add(task)
+        task.add_done_callback(self._kept_ended)
+
+    def _kept_ended(self, task: asyncio.Task[None]) -> None:
+        self._kept.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self._fail(error)
+
     def reopen_logs(self) -> None:
         """Order the log file to be opened anew; the new descriptor comes by itself."""
         self._send(wire.ReopenLogs())
 
     def take_applied(self, report: wire.Applied) -> None:
         """Let what an apply has found hold."""
-        if report.problems:
+        asked = self._applies.pop(report.request, None)
+        whole = asked is None or asked.whole
+        if report.problems and whole:
             self.state.reload_good = False
             self._say_problems(report.problems)
         elif report.definitions is not None:
-            self._define(report, report.definitions)
-        for warning in report.warnings:
+            if whole:
+                self.state.reload_good, self.state.reload_unix = True, wall_clock()
+            self._define(report, report.definitions, dict if asked is None else asked.effects)
+        for warning in report.warnings if whole else ():
             self.say(Severity.WARNING, None, warning)
-        future = self._applies.pop(report.request, None)
-        if future is not None and not future.done():
-            future.set_result(report)
+        if asked is not None and not asked.future.done():
+            asked.future.set_result(report)
 
     def mourn(self) -> asyncio.Future[None]:
         """Return a future that its owner completes when it has said that the daemon ends; its end waits for that."""
@@ -166,6 +208,9 @@ class Driver:
                 self._take_end(command)
             else:
                 self._send(wire.Shutdown(status=command.status, finished=False))
+            return
+        if isinstance(command, Probe):
+            self.probing.begin(command)
             return
         if isinstance(command, Spawn):
             self.state.instances[command.instance] = Member(command.app, None)
@@ -216,12 +261,11 @@ class Driver:
         self.state.due(deadline)
         self.step(events.Tick())
 
-    def _define(self, report: wire.Applied, definitions: wire.Definitions) -> None:
+    def _define(self, report: wire.Applied, definitions: wire.Definitions, effects: Effects) -> None:
         state = self.state
         state.define(definitions, report.listeners)
-        state.reload_good, state.reload_unix = True, wall_clock()
         state.logs.resize(state.daemon.log_ring)
-        found = translate.changes(report.changes, state.applications)
+        found = effects(translate.changes(report.changes, state.applications))
         self.step(events.ConfigurationApplied(applications=state.applications, changes=found, dynamic=state.dynamic))
         state.logs.forget(state.applications)
 

@@ -213,10 +213,8 @@ class Manager:
                 state.logs.drain(report.instance)
             case wire.Published():
                 gone = report.listener.app
-            case wire.Opened():
-                driver.ensuring.opened(report)
-            case wire.OpenFailed():
-                driver.ensuring.failed(report)
+            case wire.Opened() | wire.OpenFailed() | wire.Connected() | wire.ConnectFailed():
+                _take_answer(driver, report, descriptors)
             case _:
                 self._take_notice(driver, report)
         state.learn(report)
@@ -259,6 +257,22 @@ class Manager:
                 )
             case _:
                 pass
+
+
+def _take_answer(
+    driver: Driver,
+    report: wire.Opened | wire.OpenFailed | wire.Connected | wire.ConnectFailed,
+    descriptors: list[int],
+) -> None:
+    match report:
+        case wire.Opened():
+            driver.ensuring.opened(report)
+        case wire.OpenFailed():
+            driver.ensuring.failed(report)
+        case wire.Connected():
+            driver.probing.connected(report, descriptors)
+        case wire.ConnectFailed():
+            driver.probing.failed(report)
 
 
 def _close_all(descriptors: list[int]) -> None:

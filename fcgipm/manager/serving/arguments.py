@@ -11,7 +11,7 @@ from typing import Any, Final
 from multidict import MultiMapping
 
 from fcgipm.manager.serving.refusal import Refused, misused
-from fcgipm.verbs import Apps, Verb
+from fcgipm.verbs import Apps, Number, Switch, Verb
 
 DEFAULT_TIMEOUT: Final = 60.0
 MAX_TIMEOUT: Final = 86_400.0
@@ -30,6 +30,8 @@ class Arguments:
     follow: bool = False
     word: str | int | None = None
     """The verb's own argument: the number of processes, or the URI."""
+    parallel: int = 1
+    dry_run: bool = False
 
 
 def from_query(verb: Verb, query: MultiMapping[str]) -> Arguments:
@@ -57,6 +59,7 @@ def from_body(verb: Verb, body: bytes) -> Arguments:
         wait=_wait(fields),
         timeout=_timeout(fields),
         word=_word(verb, fields),
+        **_options(verb, fields),
     )
 
 
@@ -66,7 +69,9 @@ def fields_of(verb: Verb) -> tuple[str, ...]:
         switches = tuple(switch.name for switch in verb.switches)
         first = (verb.first.name,) if verb.first is not None else ()
         return (*(("app",) if verb.apps is not Apps.NONE else ()), *first, *switches)
-    own = (verb.last.name,) if verb.last is not None else ()
+    own = [verb.last.name] if verb.last is not None else []
+    own += [_field(switch) for switch in verb.switches if switch.sent]
+    own += [number.name for number in verb.numbers]
     return (*(("apps",) if verb.apps is not Apps.NONE else ()), *own, "wait", "timeout")
 
 
@@ -93,6 +98,30 @@ def _wait(fields: Mapping[str, Any]) -> bool:
     if not isinstance(wait, bool):
         raise misused("wait: true or false expected")
     return wait
+
+
+def _options(verb: Verb, fields: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {number.name: _number(fields, number) for number in verb.numbers}
+    return found | {_field(switch): _switch(fields, switch) for switch in verb.switches if switch.sent}
+
+
+def _field(switch: Switch) -> str:
+    return switch.name.replace("-", "_")
+
+
+def _switch(fields: Mapping[str, Any], switch: Switch) -> bool:
+    name = _field(switch)
+    value = fields.get(name, False)
+    if not isinstance(value, bool):
+        raise misused(f"{name}: true or false expected")
+    return value
+
+
+def _number(fields: Mapping[str, Any], number: Number) -> int:
+    value = fields.get(number.name, number.default)
+    if isinstance(value, bool) or not isinstance(value, int) or not number.minimum <= value <= number.maximum:
+        raise misused(f"{number.name}: a number from {number.minimum} to {number.maximum} expected")
+    return value
 
 
 def _timeout(fields: Mapping[str, Any]) -> float:

@@ -19,6 +19,7 @@ from fcgipm.manager.serving import outcomes, showing
 from fcgipm.manager.serving.arguments import processes, unknown_app
 from fcgipm.manager.serving.call import Call, answer, check_known
 from fcgipm.manager.serving.refusal import Refused, misused
+from fcgipm.manager.serving.reload import reload
 from fcgipm.manager.serving.request import RequestError, request
 from fcgipm.verbs import VERBS, ExitCode
 
@@ -187,6 +188,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "restart": change,
     "scale": change,
     "apply": apply,
+    "reload": reload,
     "logs": showing.show_logs,
     "events": showing.show_events,
     "explain": showing.show_explanation,

@@ -32,7 +32,7 @@ def views(state: State) -> dict[str, AppView]:
 def look(state: State, watched: Iterable[Watched]) -> dict[str, Outcome]:
     """Return how far each of *watched* is."""
     now = views(state)
-    return {each.app: _judge(each, now.get(each.app)) for each in watched}
+    return {each.app: judged(each, now.get(each.app)) for each in watched}
 
 
 async def wait(state: State, watched: Sequence[Watched], seconds: float) -> dict[str, Outcome]:
@@ -66,7 +66,8 @@ def of_apply(state: State, keys: Sequence[wire.ChangedKey], before: Mapping[str,
     return watched
 
 
-def _judge(watched: Watched, now: AppView | None) -> Outcome:
+def judged(watched: Watched, now: AppView | None) -> Outcome:
+    """Return how far *watched* is, whose application is as in *now*, or gone (None)."""
     if watched.verb == "remove":
         if now is None:
             return Outcome(state=Verdict.DONE, text=f"{watched.app}: its last instance is gone")
