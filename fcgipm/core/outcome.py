@@ -29,7 +29,7 @@ _TROUBLE = {AppState.BACKOFF, AppState.FAILED}
 
 
 def judge(verb: str, before: AppView, now: AppView | None) -> Outcome:
-    """Return how far *verb* (start, stop, restart, scale) has come.
+    """Return how far *verb* (start, stop, restart, reload, scale) has come.
 
     *before* is the application when the verb was given, *now* as it is; None where it was removed since.
     """
@@ -39,12 +39,16 @@ def judge(verb: str, before: AppView, now: AppView | None) -> Outcome:
         return _stopped(before, now)
     if verb != "scale" and now.state is AppState.STOPPED:
         return Outcome(state=Verdict.FAILED, text=f"{now.name}: stopped meanwhile")
+    if verb == "reload" and (failure := _given_up(before, now)):
+        return Outcome(state=Verdict.FAILED, text=f"{now.name}: {failure}")
     if now.state in _TROUBLE:
         return Outcome(state=Verdict.FAILED, text=f"{now.name}: {now.reason}")
     if verb == "start":
         return _started(now)
     if verb == "restart":
         return _restarted(before, now)
+    if verb == "reload":
+        return _reloaded(before, now)
     return _scaled(now)
 
 
@@ -81,6 +85,38 @@ def _restarted(before: AppView, now: AppView) -> Outcome:
         text = f"{now.name}: restarted, {_instances(now.ready)} ready{_cut(before, now)}"
         return Outcome(state=Verdict.DONE, text=text)
     return Outcome(state=Verdict.PENDING, text=f"{now.name}: {now.reason or 'the replacement is not finished'}")
+
+
+def _settled(before: AppView) -> int:
+    """Return the newest generation that was published, or about to be, when somebody wanted a newer one."""
+    rollout = before.rollout
+    return before.generation if rollout is None or rollout.phase != "publishing" else rollout.generation
+
+
+def _given_up(before: AppView, now: AppView) -> str:
+    """Return why the generation that was wanted was given up; an empty text: it was not."""
+    if now.abandoned <= max(before.abandoned, _settled(before)) or now.generation > _settled(before):
+        return ""
+    why = now.reason if now.given_up is None else now.given_up.why
+    return f"generation {now.abandoned} was given up: {why}; generation {now.generation} serves on"
+
+
+def _reloaded(before: AppView, now: AppView) -> Outcome:
+    if now.generation <= _settled(before):
+        rollout = now.rollout
+        how_far = "" if rollout is None else f", {rollout.phase}, {rollout.ready} of {_instances(rollout.of)} ready"
+        number = "the new generation" if rollout is None else f"generation {rollout.generation}"
+        return Outcome(state=Verdict.PENDING, text=f"{now.name}: {number} is on its way{how_far}")
+    if now.state is AppState.STARTING:
+        return Outcome(state=Verdict.PENDING, text=f"{now.name}: {now.reason or now.state.value}")
+    old = sum(instance.generation < now.generation for instance in now.instances)
+    if now.state is AppState.IDLE:
+        how = "idle; the next visitor gets an instance of it"
+    else:
+        how = f"{now.ready} of {_instances(now.wanted)} ready"
+    still = f"; {counted(old, 'old instance')} still {'finishes' if old == 1 else 'finish'}" if old else ""
+    text = f"{now.name}: reloaded, generation {now.generation}, {how}{still}"
+    return Outcome(state=Verdict.DONE, text=text)
 
 
 def _scaled(now: AppView) -> Outcome:
