@@ -181,8 +181,25 @@ def _events(client: Client, options: Namespace) -> ExitCode:
 def _stream(
     client: Client, options: Namespace, query: list[tuple[str, str]], line_of: Callable[[Mapping[str, Any]], str]
 ) -> ExitCode:
-    if options.follow:
-        query = [*query, ("follow", "1")]
+    if not options.follow:
+        _print_lines(client, options, query, line_of)
+        return ExitCode.DONE
+    while True:
+        with Client(client.path, client.timeout) as one:
+            try:
+                _print_lines(one, options, [*query, ("follow", "1")], line_of)
+            except Lost as lost:
+                one.check_fcgipm(lost, options.timeout)
+            time.sleep(_LOST_PAUSE)  # noqa: TID251  # as below; the daemon ends after its manager
+            if not one.is_there():
+                raise ClientError("fcgipm has ended", ExitCode.FAILED)
+        # As over an upgrade; what the next one shows first has come since.
+        tell("the manager of fcgipm has ended; following the next one")
+
+
+def _print_lines(
+    client: Client, options: Namespace, query: list[tuple[str, str]], line_of: Callable[[Mapping[str, Any]], str]
+) -> None:
     answer = _checked(client, client.get(options.verb, query, endless=options.follow))
     for line in client.lines(answer):
         if options.json:
@@ -193,9 +210,6 @@ def _stream(
             tell(f"{item['lost']} lines were lost: they came faster than they could be shown")
         else:
             print(line_of(item), flush=options.follow)
-    if options.follow:
-        raise ClientError("fcgipm has ended, or its manager was replaced", ExitCode.FAILED)
-    return ExitCode.DONE
 
 
 def _log_line(item: Mapping[str, Any]) -> str:

@@ -152,6 +152,11 @@ class Stage:
         self.channel.close()
         return self.manager.wait(10)
 
+    def strike(self) -> None:
+        """End the wire, and the control socket with it, as where the daemon ends."""
+        self._listener.close()
+        self.lower_curtain()
+
     def close(self) -> None:
         """End everything."""
         if self.manager.poll() is None:
@@ -318,8 +323,9 @@ class Stage:
 
     def make_ready(self, number: int) -> None:
         """Let an instance be seen to accept connections."""
-        self.instances[number].ready = True
-        self.tell(wire.BecameReady(instance=number, how="accepting", at=time.monotonic_ns()))
+        with self._lock:
+            self.instances[number].ready = True
+            self.tell(wire.BecameReady(instance=number, how="accepting", at=time.monotonic_ns()))
 
     def _open(self, order: wire.Open) -> None:
         name = f"{order.root}/{order.path}"
@@ -343,6 +349,9 @@ class Stage:
         return "directory" if any(script.startswith(f"{name}/") for script in self.scripts) else "missing"
 
     def _retire(self, order: wire.Retire, now: int) -> None:
+        if order.instance not in self.instances:  # it has ended by itself while the order was under way
+            self.channel.send(wire.RemovalRefused(instance=order.instance, why="gone", at=now))
+            return
         how = "cut" if order.cut else "killed"
         self.channel.send(wire.Removed(instance=order.instance, how=how, connections=0, at=now))
         self.end_instance(order.instance, code=None, signal=9)

@@ -71,6 +71,8 @@ class Supervisor:
         """Since when there is no manager that has ordered anything; None while there is one."""
         self.ended_early: Callable[[str], None] = lambda _why: None
         """Called when a manager has ended that had not lived long."""
+        self.attended: Callable[[], None] = lambda: None
+        """Called when a manager begins to order, and none has done so before."""
 
     @property
     def is_alive(self) -> bool:
@@ -84,16 +86,16 @@ class Supervisor:
 
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def start(self) -> None:
-        """Start a manager and give it what it needs."""
+    def start(self, child: Launched | None = None) -> None:
+        """Start a manager, unless *child* is one that was started before, and give it what it needs."""
         with self._reserve.lent():
-            self._start()
+            self._start(child)
 
-    def _start(self) -> None:
+    def _start(self, child: Launched | None) -> None:
         self._due = None
         try:
             handover = self._handover()  # before there is a channel: what it settles is in the snapshot
-            child = launch(self._argv, self._context.loaded.manager, self._context.nofile)
+            child = child or launch(self._argv, self._context.loaded.manager, self._context.nofile)
         except OSError as error:
             self._plan_next(f"the manager cannot be started: {error}")
             return
@@ -164,8 +166,9 @@ class Supervisor:
             self._conversation.hold(reading=reading)
 
     def _ordered(self, order: wire.Order) -> None:
-        if order != wire.Heard(count=0):  # which it says before it can do anything
+        if order != wire.Heard(count=0) and self.deaf_since is not None:  # that it says before it can do anything
             self.deaf_since = None
+            self.attended()
         self._obey(order)
 
     def _left(self) -> None:
