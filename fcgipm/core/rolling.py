@@ -18,30 +18,33 @@ def roll(books: Books, now: Instant, out: list[Command]) -> None:
     change = books.change
     if not isinstance(change, Roll) or change.phase is not Phase.ROLLING:
         return
-    stale = [slot for slot in books.slots if _generation_in(books, slot) < change.generation]
+    stale = _stale(books, change)
     if change.replacement is not None:
         replacement = books.instances[change.replacement]
-        if replacement.is_ready:
-            change.replacement = None
-            _replace(books, stale, replacement, now)
-        return
-    if any(_is_going(one) for one in books.instances.values()):
-        return
-    if stale:
-        change.replacement = spawn(books, change.generation, "generation", now, out).id
-    else:
+        if not replacement.is_ready:
+            return
+        change.replacement = None
+        _replace(books, stale, replacement, now)
+        stale = _stale(books, change)
+    if not stale:
         generations.rolled(books, out)
+    elif not any(_is_going(one) for one in books.instances.values()):
+        change.replacement = spawn(books, change.generation, "generation", now, out).id
+
+
+def _stale(books: Books, change: Roll) -> list[Slot]:
+    """Return the places that are still those of older generations; an empty one is filled by the published one."""
+    return [
+        slot
+        for slot in books.slots
+        if slot.instance is None or books.instances[slot.instance].generation < change.generation
+    ]
 
 
 def _is_going(instance: Instance) -> bool:
     """Return whether it was replaced, or is to go like one that was, and may still serve."""
     is_public = instance.audience is Audience.VISITORS
     return is_public and instance.state is InstanceState.RETIRING and instance.cut_at is not None
-
-
-def _generation_in(books: Books, slot: Slot) -> int:
-    """Return the generation of a slot's instance; an empty slot is filled by the published one."""
-    return books.generation if slot.instance is None else books.instances[slot.instance].generation
 
 
 def _replace(books: Books, stale: list[Slot], replacement: Instance, now: Instant) -> None:
