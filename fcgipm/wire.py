@@ -470,6 +470,8 @@ class Note:
 
     app: str
     text: str
+    wish: str = ""
+    resting: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,6 +26,31 @@ class Reporter(Protocol):
         """
 
 
+class Keeping(Protocol):
+    """Writes down what is to outlive the keeper."""
+
+    def changed(self, *, later: bool = False) -> None:
+        """Something of it has changed: it is written before the loop sleeps again, or with *later* within a second."""
+
+    def when_written(self, call: Callable[[], None]) -> None:
+        """Call *call* once, when all that has changed so far is written."""
+
+    def settle(self) -> None:
+        """Write what has changed now."""
+
+
+class _Nowhere:
+    def changed(self, *, later: bool = False) -> None:
+        """Nothing is written."""
+
+    def when_written(self, call: Callable[[], None]) -> None:
+        """Nothing is waited for."""
+        call()
+
+    def settle(self) -> None:
+        """Nothing is written."""
+
+
 class _Nobody:
     def report(self, message: wire.Report, descriptors: Sequence[int] = ()) -> bool:  # noqa: ARG002  nobody hears it
         """Drop *message*."""
@@ -43,6 +68,7 @@ class Context:
     nofile: tuple[int, int]
     """RLIMIT_NOFILE (soft, hard) before the keeper raised its own: what instances get."""
     reporter: Reporter = field(default_factory=_Nobody)
+    keeping: Keeping = field(default_factory=_Nowhere)
 
     def application(self, name: str) -> Application | None:
         """Return the definition of *name* that holds."""

@@ -64,6 +64,8 @@ class Dispatch:
         self._resting: set[int] = set()
         """Descriptors that are not watched until their trouble has had its time."""
         self.ended = False
+        self.before_sleep: Callable[[], None] = lambda: None
+        """Called when all that has happened is dealt with."""
 
     def hold(self, holder: Holder) -> None:
         """Ask *holder* for its deadline each time before sleeping."""
@@ -109,6 +111,7 @@ class Dispatch:
 
     def step(self) -> None:
         """Sleep until something happens, and deal with it."""
+        self._guarded("before sleep", self.before_sleep)
         due = self._next_deadline()
         # epoll rounds up to milliseconds, so a deadline has come when it returns: the loop does not spin.
         timeout = None if due is None else max(0, due - time.monotonic_ns()) / 1e9

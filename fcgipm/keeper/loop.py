@@ -25,6 +25,8 @@ from fcgipm.keeper.instances.outputs import Outputs
 from fcgipm.keeper.instances.programs import Programs
 from fcgipm.keeper.instances.starting import Starting
 from fcgipm.keeper.instances.strays import Strays
+from fcgipm.keeper.keeping.record import Books, Record
+from fcgipm.keeper.keeping.statefile import StateFile
 from fcgipm.keeper.listening.guard import Guard
 from fcgipm.keeper.listening.listeners import Listeners
 from fcgipm.keeper.listening.own_sockets import OwnSockets
@@ -80,8 +82,9 @@ def run(
             raise StartError(f"the manager cannot run: {refusal}")
         try:
             keeper = Keeper(
-                loaded, log, stack, environ=environ, foreground=foreground, manager_argv=manager_argv, service=service
-            )
+                loaded, log, stack, runtime, environ=environ, foreground=foreground, manager_argv=manager_argv,
+                service=service,
+            )  # fmt: skip
         except OSError as error:
             raise StartError(f"the kernel refuses what fcgipm needs: {error}") from error
         keeper.open(report_start)
@@ -99,6 +102,7 @@ class Keeper:
         loaded: Loaded,
         log: Logger,
         stack: contextlib.ExitStack,
+        runtime: Runtime,
         *,
         environ: Mapping[str, str],
         foreground: bool,
@@ -106,7 +110,7 @@ class Keeper:
         service: Service,
     ) -> None:
         """Put the parts together; what must be closed goes onto *stack*."""
-        self._stack = stack
+        self._stack, self._runtime = stack, runtime
         self._started_at, self._started_unix = time.monotonic_ns(), wall_clock()
         dispatch = Dispatch(log)
         stack.callback(dispatch.close)
@@ -139,6 +143,7 @@ class Keeper:
         self._supervisor: Supervisor
         self._ending: Ending
         self._answers: Answers
+        self._kept: StateFile
         self._briefing: Briefing
 
     def open(self, report_start: Callable[[Outcome], None]) -> None:
@@ -208,6 +213,7 @@ class Keeper:
             self._ending, self._answers,
             started_at=self._started_at, started_unix=self._started_unix,
         )  # fmt: skip
+        self._keep()
         self._programs.define(apps.values())
         self._dynamic.dropped = self._starting.forget_recipes
         try:
@@ -221,7 +227,7 @@ class Keeper:
         dispatch = self._context.dispatch
         holders = (
             self._starting, self._orders, self._supervisor, self._listeners, self._guard, self._outputs, self._strays,
-            self._ending, self._applier, self._dynamic, self._telling,
+            self._ending, self._applier, self._dynamic, self._telling, self._kept,
         )  # fmt: skip
         for holder in holders:
             dispatch.hold(holder)
@@ -233,6 +239,7 @@ class Keeper:
         self._telling.ready()
         self._progress.begun()
         dispatch.run()
+        self._kept.finish()
         self._context.say("info", f"fcgipm ends with status {self._ending.status}")
         return self._ending.status
 
@@ -249,6 +256,17 @@ class Keeper:
                 problems.append(f"cannot bind the socket of {app.name}: {error}")
         if problems:
             raise StartError("\n".join(problems))
+
+    def _keep(self) -> None:
+        """Have what is in the books written down from now on."""
+        books = Books(
+            self._book, self._listeners, self._strays, self._dynamic, self._supervisor, self._ending,
+            self._orders.kept_notes, started_at=self._started_at, started_unix=self._started_unix,
+        )  # fmt: skip
+        self._context.keeping = self._kept = StateFile(self._context, self._runtime.fileno(), Record(books))
+        self._context.dispatch.before_sleep = self._kept.settle
+        self._book.changed = self._kept.changed
+        self._kept.changed()
 
     def _is_known(self, pid: int) -> bool:
         return self._book.of_pid(pid) is not None or self._supervisor.pid == pid

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from fcgipm import wire
 
 if TYPE_CHECKING:
     from fcgipm.keeper.instances.readiness import Watch
-    from fcgipm.keeper.instances.recipe import Recipe
+    from fcgipm.keeper.instances.session import IsLeader
     from fcgipm.keeper.instances.spawn import Starting
     from fcgipm.keeper.listening.listener import Listener
 
@@ -27,8 +27,10 @@ class Instance:
     pidfd: int
     stdout: int
     stderr: int
-    recipe: Recipe
-    """What it was started by."""
+    recipe: str
+    """A digest of what it was started by."""
+    start_time: int
+    """In clock ticks since the machine was started: together with *pid* no other process ever has it."""
     turns_away: bool = False
     """Whether it is no instance of the application, but answers 503 in its place."""
     starting: Starting | None
@@ -40,6 +42,8 @@ class Instance:
     ready_at: int | None = None
     asked: bool = False
     """Whether it was sent its stop signal."""
+    is_child: bool = True
+    """Whether we have started it; else it was adopted, and neither its status nor its orphans come to us."""
     hidden: bool = False
     """Whether it was killed before its exec without the manager's knowing of it."""
 
@@ -73,6 +77,8 @@ class Book:
         self._of_app: dict[str, int] = {}
         self.highest = 0
         """The highest number that an instance ever had."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when somebody was entered or struck out."""
 
     def __len__(self) -> int:
         return len(self._by_number)
@@ -86,6 +92,7 @@ class Book:
         self._by_pid[instance.pid] = instance
         self._of_app[instance.app] = self.count(instance.app) + 1
         self.highest = max(self.highest, instance.number)
+        self.changed()
 
     def remove(self, instance: Instance) -> None:
         """Strike an instance out."""
@@ -94,6 +101,7 @@ class Book:
         self._of_app[instance.app] -= 1
         if not self._of_app[instance.app]:
             del self._of_app[instance.app]
+        self.changed()
 
     def count(self, app: str) -> int:
         """Return how many instances *app* has."""
@@ -106,6 +114,13 @@ class Book:
     def get(self, number: int) -> Instance | None:
         """Return the instance with *number*."""
         return self._by_number.get(number)
+
+    def judge_of(self, instance: Instance) -> IsLeader | None:
+        """Return by what `session.members` knows who belongs to *instance*, cheaply; None where that is not to be had.
+
+        The orphans of one that was adopted do not come to us.
+        """
+        return self.is_leader if instance.is_child else None
 
     def is_leader(self, pid: int) -> bool:
         """Return whether *pid* is the leader of an instance."""

@@ -20,7 +20,7 @@ _LIMIT: Final = 100 * MILLISECOND
 """How long new members of killed sessions are looked for."""
 
 
-def cut(instance: Instance, is_leader: IsLeader) -> int:
+def cut(instance: Instance, is_leader: IsLeader | None) -> int:
     """Kill *instance*, its children too, and return how many connections were cut, as far as is seen."""
     if instance.starting is None:
         try:

@@ -41,7 +41,7 @@ class Removals:
         self._context.reporter.report(report)
 
     def _cut(self, instance: Instance) -> None:
-        self._removed(instance.number, "cut", cut(instance, self._book.is_leader))
+        self._removed(instance.number, "cut", cut(instance, self._book.judge_of(instance)))
 
     def _try(self, instance: Instance) -> None:
         if instance.starting is not None:
@@ -57,7 +57,7 @@ class Removals:
                 last=self._is_last(instance, listener),
                 asked=instance.asked,
                 stop_signal=signal.SIGTERM if app is None else app.stop_signal,
-                is_leader=self._book.is_leader,
+                is_leader=self._book.judge_of(instance),
             )
         except OSError as error:
             self._context.say("warning", f"cannot look into {instance.name}: {error}", app=instance.app)
@@ -65,7 +65,9 @@ class Removals:
         if not result.removed:
             self._refused(instance.number, result.value)
             return
-        instance.asked = instance.asked or result is retire.Result.ASKED
+        if result is retire.Result.ASKED:
+            instance.asked = True
+            self._context.keeping.changed()
         self._removed(instance.number, result.value, 0)
 
     def _is_last(self, instance: Instance, listener: Listener) -> bool:

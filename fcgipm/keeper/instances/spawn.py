@@ -6,10 +6,12 @@ step be reported, which subprocess does not.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import resource
 import signal
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
@@ -45,8 +47,9 @@ class SpawnError(Exception):
 class Starting:
     """A child between fork and exec.
 
-    *status_fd* becomes readable when it is clear how that went: then call `finish`.  *stdout_fd* and *stderr_fd* are
-    the non-blocking read ends of its output.  All are close-on-exec.
+    *status_fd* becomes readable when it is clear how that went: then call `finish`.  What is written to it lets a child
+    that was *held* go on (`release`).  *stdout_fd* and *stderr_fd* are the non-blocking read ends of its output.  All
+    are close-on-exec.
     """
 
     pid: int
@@ -56,17 +59,20 @@ class Starting:
     stderr_fd: int
 
 
-def begin(recipe: Recipe, listener_fd: int, script: Script | None = None) -> Starting:
+def begin(recipe: Recipe, listener_fd: int, script: Script | None = None, *, held: bool = False) -> Starting:
     """Fork a child that becomes an instance on *listener_fd*; return at once.
 
     With *script* it begins in that one's directory, and executes nothing where another file has its name by then.
+    One that is *held* executes nothing before `release`, and ends where its parent does: an instance that is nowhere
+    written down would serve for ever, and nobody would know.
     Raises `SpawnError` for what failed before the fork; nothing is left behind then.
     """
     opened: list[int] = []
     lifted: list[int] = []
     step = "pipe"
     try:
-        for _ in range(3):
+        opened += [end.detach() for end in socket.socketpair()]
+        for _ in range(2):
             opened += os.pipe2(os.O_CLOEXEC)
         status_r, status_w, stdout_r, stdout_w, stderr_r, stderr_w = opened
         for read_end, write_end in ((stdout_r, stdout_w), (stderr_r, stderr_w)):
@@ -80,12 +86,18 @@ def begin(recipe: Recipe, listener_fd: int, script: Script | None = None) -> Sta
             lifted = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _LAST_STANDARD + 1) for number in descriptors]
             opened += lifted
         step = "fork"
-        pid, pidfd = _fork(recipe, lifted or descriptors, script)
+        pid, pidfd = _fork(recipe, lifted or descriptors, script, held=held)
     except OSError as error:
         _close_all(opened)
         raise SpawnError(step, _text(error)) from error
     _close_all([status_w, stdout_w, stderr_w, *lifted])
     return Starting(pid, pidfd, status_r, stdout_r, stderr_r)
+
+
+def release(starting: Starting) -> None:
+    """Let the child of `begin` go on to what it executes, if it still lives."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        os.write(starting.status_fd, b".")
 
 
 def finish(starting: Starting) -> None:
@@ -96,6 +108,8 @@ def finish(starting: Starting) -> None:
     """
     try:
         told = os.read(starting.status_fd, _MAX_STATUS)
+    except ConnectionResetError:
+        told = b""  # it was killed while it was held
     finally:
         os.close(starting.status_fd)
     if not told:
@@ -113,8 +127,10 @@ def abandon(starting: Starting) -> None:
     _close_all([starting.status_fd, starting.pidfd, starting.stdout_fd, starting.stderr_fd])
 
 
-def _fork(recipe: Recipe, descriptors: Sequence[int], script: Script | None) -> tuple[int, int]:
+def _fork(recipe: Recipe, descriptors: Sequence[int], script: Script | None, *, held: bool) -> tuple[int, int]:
     steps = list(_steps(recipe, descriptors, script))
+    if held:
+        steps.insert(-1, ("go-ahead", _await_release, (descriptors[3],)))
     # Blocked until the child has reset their dispositions: a handler of ours must not run in it.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, dispositions.CHANGEABLE)
     try:
@@ -145,6 +161,12 @@ def _be_child(steps: Sequence[_Step], status_fd: int) -> NoReturn:
         os.write(status_fd, f"{name}\0{_text(error)}".encode(errors="replace")[:_MAX_STATUS])
     finally:
         os._exit(127)
+
+
+def _await_release(status_fd: int) -> None:
+    """Return when the parent lets us go on; end where it has ended itself."""
+    if not os.read(status_fd, 1):
+        os._exit(0)
 
 
 # ── what the child does, in this order ───────────────────────────────────────────────────────────────────────────

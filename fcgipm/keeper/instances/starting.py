@@ -16,6 +16,7 @@ from fcgipm.keeper.instances.book import Book, Instance
 from fcgipm.keeper.instances.outputs import Outputs
 from fcgipm.keeper.instances.recipe import Recipe, recipe_of, recipe_of_refuser
 from fcgipm.keeper.instances.spawn import SpawnError
+from fcgipm.keeper.keeping.state import digest_of
 from fcgipm.keeper.listening.listeners import Listeners
 from fcgipm.keeper.listening.sockets import SocketError
 from fcgipm.keeper.progress import Progress
@@ -73,7 +74,12 @@ class Starting:
     def fact(self, instance: Instance) -> wire.InstanceFact:
         """Return what a new manager must know of *instance*."""
         app = None if instance.turns_away else self._context.application(instance.app)
-        return instance.fact(outdated=app is not None and instance.recipe != self._recipe_now(app))
+        return instance.fact(outdated=app is not None and instance.recipe != digest_of(self._recipe_now(app)))
+
+    def digest(self, app: Application) -> str:
+        """Return by what the definition of *app* is told from another one, as far as a wish depends on it."""
+        parts = (digest_of(self._recipe_now(app)), app.socket, app.address, app.port, app.least, app.most)
+        return digest_of((*parts, app.autostart))
 
     def spawn(self, app: Application, order: wire.Spawn) -> None:
         """Begin to start an instance of *app*, or what turns its visitors away; what becomes of it is reported."""
@@ -100,11 +106,11 @@ class Starting:
         if order.turns_away is None:
             with self._dynamic.checked(app) as script:
                 recipe = self._recipe(app, order.generation)
-                starting = spawn.begin(recipe, listener.sock.fileno(), script)
+                starting = spawn.begin(recipe, listener.sock.fileno(), script, held=True)
         else:
             loaded, nofile = self._context.loaded, self._context.nofile
             recipe = recipe_of_refuser(loaded, order.turns_away, order.above, nofile=nofile)
-            starting = spawn.begin(recipe, listener.sock.fileno())
+            starting = spawn.begin(recipe, listener.sock.fileno(), held=True)
         instance = Instance(
             number=order.instance,
             app=app.name,
@@ -114,7 +120,8 @@ class Starting:
             pidfd=starting.pidfd,
             stdout=starting.stdout_fd,
             stderr=starting.stderr_fd,
-            recipe=recipe,
+            recipe=digest_of(recipe),
+            start_time=procfs.stat(starting.pid).started,
             turns_away=order.turns_away is not None,
             starting=starting,
             started_at=time.monotonic_ns(),
@@ -125,6 +132,7 @@ class Starting:
             spawn.abandon(starting)
             raise
         self._book.add(instance)
+        self._context.keeping.when_written(lambda: _release(instance))
 
     def _recipe(self, app: Application, generation: int) -> Recipe:
         key = app.name, generation
@@ -156,6 +164,7 @@ class Starting:
                 self.failed(instance.app, instance.number, error.step, error.error)
             return
         instance.started_at = now = time.monotonic_ns()
+        self._context.keeping.changed()
         if instance.hidden:
             return  # killed, and nobody waits for it
         report = wire.Spawned(instance=instance.number, pid=instance.pid, at=now)
@@ -175,6 +184,7 @@ class Starting:
 
         What does not come there in time is killed and kept out of everything that a manager is told.
         """
+        self._context.keeping.settle()  # else they would wait for that
         deadline = time.monotonic_ns() + _SETTLING
         for instance in self._book:
             if instance.listener.canary:  # what it was to prove nobody waits for any more, and no visitor is there
@@ -222,6 +232,7 @@ class Starting:
         del self._watched[instance.number]
         instance.watch = None
         instance.ready, instance.ready_at = how, time.monotonic_ns()
+        self._context.keeping.changed()
         report = wire.BecameReady(instance=instance.number, how=how, at=instance.ready_at)
         self._context.reporter.report(report)
         if not instance.turns_away:
@@ -260,3 +271,9 @@ class Starting:
         if instance.ready is None and not instance.turns_away:
             how = f"exit status {end.code}" if end.signal is None else f"signal {end.signal}"
             self._progress.failed(instance.app, f"{instance.name} ended before it was ready: {how}")
+
+
+def _release(instance: Instance) -> None:
+    """Let it be executed: it is written down."""
+    if instance.starting is not None:
+        spawn.release(instance.starting)

@@ -18,6 +18,7 @@ from fcgipm.keeper.context import Context
 from fcgipm.keeper.instances import retire, session
 from fcgipm.keeper.instances.book import Instance
 from fcgipm.keeper.instances.session import Process
+from fcgipm.keeper.keeping.state import KeptStray
 from fcgipm.keeper.listening.listener import Listener
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import procfs
@@ -31,6 +32,7 @@ _DEFAULT_PATIENCE: Final = 30 * SECOND
 @dataclass(slots=True)
 class _Stray:
     process: Process
+    started: int
     listener: Listener
     name: str
     due: int
@@ -62,7 +64,9 @@ class Strays:
                 continue
             process = session.hold(stat)
             if process is not None:
-                stray = _Stray(process, instance.listener, instance.name, now, _FIRST_PAUSE, now + patience)
+                stray = _Stray(
+                    process, stat.started, instance.listener, instance.name, now, _FIRST_PAUSE, now + patience
+                )
                 self._all.append(stray)
                 text = f"pid {stat.pid} has outlived {instance.name}; it is removed when it serves nobody"
                 self._context.say("info", text, app=instance.app)
@@ -70,6 +74,19 @@ class Strays:
     def _is_ours(self, pid: int) -> bool:
         """Return whether *pid* is known to belong where it is."""
         return self._is_known(pid) or any(stray.process.pid == pid for stray in self._all)
+
+    def kept(self) -> tuple[KeptStray, ...]:
+        """Return all of them as they are written down."""
+        return tuple(
+            KeptStray(
+                pid=stray.process.pid,
+                start_time=stray.started,
+                listener=stray.listener.endpoint.inode,
+                name=stray.name,
+                cut_at=stray.cut_at,
+            )
+            for stray in self._all
+        )
 
     def deadline(self) -> int | None:
         """Return when the next attempt is due."""

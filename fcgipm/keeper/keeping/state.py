@@ -6,16 +6,13 @@ while the machine runs; *boot_id* tells whether it has.  A format is read by the
 
 from __future__ import annotations
 
-import hashlib
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from fcgipm.codec import CodecError, from_json, to_json
-
-if TYPE_CHECKING:
-    from fcgipm.keeper.instances.recipe import Recipe
 
 FORMAT: Final = 1
 """Raised with every change that the program before could not read."""
@@ -79,6 +76,9 @@ class KeptInstance:
     turns_away: bool = False
     recipe: str = ""
     """A digest of what it was started by."""
+    stdout: int = 0
+    stderr: int = 0
+    """The inodes of its output pipes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +97,8 @@ class KeptNote:
     """What the manager wants to be remembered of an application."""
 
     text: str
-    wish: bool = False
-    """Whether somebody has asked for what is in it: that outlives a graceful end, too."""
+    wish: str = ""
+    """What of it holds after a graceful end, too: what people have asked for; empty where that is nothing."""
     resting: bool = False
     """Whether no instance is to be expected soon: it is stopped, or in back-off."""
     definition: str = ""
@@ -173,6 +173,10 @@ _NEXT: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
 """By format: what makes the next one of it; only that before `FORMAT` has to be here."""
 
 
-def digest_of(recipe: Recipe) -> str:
-    """Return by what one recipe is told from another, without what is in it."""
-    return hashlib.sha256(json.dumps(to_json(recipe), sort_keys=True).encode()).hexdigest()[:32]
+def digest_of(value: object) -> str:
+    """Return by what one value that can be JSON, such as a recipe, is told from another, without what is in it.
+
+    Two checksums: a real digest takes a library of 1.5 MB, and would let more be guessed of what is secret.
+    """
+    text = json.dumps(to_json(value), sort_keys=True).encode()
+    return f"{zlib.crc32(text):08x}{zlib.adler32(text):08x}{len(text):x}"

@@ -57,6 +57,7 @@ class Listeners:
             if other.app == listener.app and self._is_unused(other):
                 self.close(other)  # a newer definition has come before anybody used it
         self._all.append(listener)
+        self._context.keeping.changed()
         self._highest[listener.app] = max(listener.generation, self.highest(listener.app))
         if listener.names is not None:
             app = listener.app
@@ -78,6 +79,10 @@ class Listeners:
     def highest(self, app: str) -> int:
         """Return the highest generation that *app* has had, 0 if none."""
         return self._highest.get(app, 0)
+
+    def generations(self) -> dict[str, int]:
+        """Return the highest generation that each application has had."""
+        return dict(self._highest)
 
     def published(self, app: str) -> Listener | None:
         """Return the public listener of *app* (of TCP: the latest)."""
@@ -102,6 +107,7 @@ class Listeners:
             latest.generation = max(latest.generation, generation)
             self._highest[app.name] = max(self.highest(app.name), generation)
             latest.published = True  # nothing has to be done for that, and nothing can be undone
+            self._context.keeping.changed()
             return latest
         waiting = next((listener for listener in mine if self._is_unused(listener)), None)
         if waiting is not None and waiting.public == app.socket:
@@ -168,6 +174,7 @@ class Listeners:
         before = [other for other in self._all if other.app == listener.app and other.published]
         ordered = any(other.vigil is Vigil.ORDERED for other in before)
         listener.published, listener.closes_at = True, None
+        self._context.keeping.changed()
         for other in before:
             if other is not listener:
                 self.withdraw(other, keep=listener.public)
@@ -193,6 +200,7 @@ class Listeners:
     def withdraw(self, listener: Listener, *, keep: str | None = None) -> None:
         """Take *listener* away from the public; its name is left alone where it is *keep*."""
         listener.published = False
+        self._context.keeping.changed()
         self.vigils.end(listener)
         if listener.names is not None:
             listener.names.withdraw(keep=keep)
@@ -204,6 +212,7 @@ class Listeners:
     def take(self, listener: Listener) -> None:
         """Count one more instance on *listener*; the first one finds it blocking, whatever was done to it before."""
         listener.closes_at = None
+        self._context.keeping.changed()
         if listener.vigil is not Vigil.ORDERED:
             self.vigils.end(listener)
         if not any(one.instances for one in self._sharing(listener)):
@@ -243,6 +252,7 @@ class Listeners:
             self.close(listener)
             return
         listener.closes_at = time.monotonic_ns() + LATE
+        self._context.keeping.changed()
         self.vigils.arm(listener, Vigil.EMPTY)
 
     # ── changing and ending ──────────────────────────────────────────────────────────────────────────────────────
@@ -270,6 +280,7 @@ class Listeners:
         """Close *listener* for good."""
         self.vigils.end(listener)
         self._all.remove(listener)
+        self._context.keeping.changed()
         if self._context.application(listener.app) is None:
             self.forget(listener.app)
         self._making.forget(listener.app, self._all)

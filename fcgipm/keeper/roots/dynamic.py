@@ -18,6 +18,7 @@ from fcgipm.config.scriptrule import ScriptError
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.instances.book import Book
 from fcgipm.keeper.instances.spawn import SpawnError
+from fcgipm.keeper.keeping.state import KeptScript
 from fcgipm.keeper.listening.listener import Listener
 from fcgipm.keeper.listening.listeners import Listeners
 from fcgipm.keeper.listening.sockets import SocketError
@@ -65,6 +66,15 @@ class Dynamic:
     def leaving(self) -> list[str]:
         """Return those that are forgotten, of which something is still there."""
         return list(self._leaving)
+
+    def scripts(self) -> list[KeptScript]:
+        """Return all of them, those that are forgotten too, as they are written down."""
+        names = [name for name, app in self._context.loaded.config.applications.items() if app.is_dynamic]
+        return [
+            KeptScript(root=root, path=path, leaving=name in self._leaving)
+            for name in names
+            for root, _, path in (name.partition("/"),)
+        ]
 
     def knows(self, name: str) -> bool:
         """Return whether *name* is a dynamic application that is not forgotten."""
@@ -158,6 +168,7 @@ class Dynamic:
     def keep(self, name: str) -> None:
         """*name* is public again: it is not forgotten."""
         self._leaving.pop(name, None)
+        self._context.keeping.changed()
 
     def found(self, name: str) -> None:
         """The script of *name* is there."""
@@ -169,6 +180,7 @@ class Dynamic:
         app = self._context.application(name)
         if app is not None and app.is_dynamic:
             self._leaving[name] = None
+            self._context.keeping.changed()
             self._sweep()
 
     def lose(self, name: str) -> None:
@@ -215,6 +227,7 @@ class Dynamic:
     def _drop(self, name: str) -> None:
         self._leaving.pop(name, None)
         self._notes.pop(name, None)
+        self._context.keeping.changed()
         self._context.loaded = without_application(self._context.loaded, name)
         self._listeners.forget(name)
         self.dropped()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fcgipm import wire
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.instances.book import Book
+from fcgipm.keeper.keeping.state import KeptScript
 from fcgipm.keeper.listening.listeners import Listeners
 
 if TYPE_CHECKING:
@@ -62,6 +63,10 @@ class Undeclared:
         self._context.reporter.report(
             wire.OpenFailed(root=order.root, path=order.path, error=error, obstacle="missing")
         )
+
+    def scripts(self) -> list[KeptScript]:
+        """See `Dynamic.scripts`."""
+        return [] if self._dynamic is None else self._dynamic.scripts()
 
     def leaving(self) -> list[str]:
         """See `Dynamic.leaving`."""

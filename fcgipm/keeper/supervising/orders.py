@@ -6,7 +6,7 @@ The list of orders is closed.  It, and nothing else, is what somebody can do who
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,7 @@ from fcgipm.keeper.instances.outputs import Outputs
 from fcgipm.keeper.instances.removals import Removals
 from fcgipm.keeper.instances.starting import Starting
 from fcgipm.keeper.instances.unseen import Unseen
+from fcgipm.keeper.keeping.state import KeptNote
 from fcgipm.keeper.listening.listeners import Listeners
 from fcgipm.keeper.listening.sockets import SocketError
 from fcgipm.keeper.progress import Progress
@@ -54,6 +55,19 @@ class Bucket:
             return excess
         self._full_at = full_at
         return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What `core.commands.Note` says beside the text."""
+
+    wish: str = ""
+    resting: bool = False
+    definition: str = ""
+    """A digest of what was defined when the wish was expressed."""
+
+
+_NO_MARKS: Final = Marks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +111,8 @@ class Orders:
         self._unseen = Unseen()
         self.notes = notes
         """By application."""
+        self.marks: dict[str, Marks] = {}
+        """What the keeper may know of them."""
         self._buckets: dict[type[object], Bucket] = {
             wire.Spawn: Bucket(burst=500, rate=300),
             wire.Retire: Bucket(burst=1000, rate=400),
@@ -125,6 +141,12 @@ class Orders:
     def forget(self) -> None:
         """The manager whose order is held has gone."""
         self._held = None
+
+    def kept_notes(self) -> Iterator[tuple[str, KeptNote]]:
+        """Yield all notes as they are written down, with their applications."""
+        for app, text in self.notes.items():
+            marks = self.marks.get(app, _NO_MARKS)
+            yield app, KeptNote(text=text, wish=marks.wish, resting=marks.resting, definition=marks.definition)
 
     def deadline(self) -> int | None:
         """Return when the held order may be carried out."""
@@ -295,9 +317,14 @@ class Orders:
             self._context.reporter.report(report, (connection.fileno(),))
 
     def _note(self, order: wire.Note) -> None:
-        if len(order.text.encode(errors="replace")) > wire.MAX_NOTE:
+        if max(len(text.encode(errors="replace")) for text in (order.text, order.wish)) > wire.MAX_NOTE:
             self._deny(order, f"a note of {order.app!r} is longer than {wire.MAX_NOTE} bytes")
         elif order.app not in self.notes and self._context.application(order.app) is None:
             self._deny(order, f"there is no application {order.app!r}")
         else:
             self.notes[order.app] = order.text
+            app = self._context.application(order.app)
+            definition = self._starting.digest(app) if order.wish and app is not None else ""
+            before = self.marks.get(order.app, _NO_MARKS)
+            self.marks[order.app] = now = Marks(order.wish, order.resting, definition)
+            self._context.keeping.changed(later=now == before)  # a wish must not be forgotten; the rest is estimates

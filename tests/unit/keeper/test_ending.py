@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from harness.instances import recipe
 
 from fcgipm.config.identity import own_identity
 from fcgipm.config.schema import SECOND
@@ -53,7 +52,7 @@ def instance() -> Iterator[Instance]:
         )
         yield Instance(
             number=1, app="one", generation=1, listener=listener, pid=pid, pidfd=pidfd, stdout=-1, stderr=-1,
-            recipe=recipe("/bin/sleep"), starting=None, started_at=0,
+            recipe="", start_time=0, starting=None, started_at=0,
         )  # fmt: skip
     os.waitpid(pid, 0)
     os.close(pidfd)

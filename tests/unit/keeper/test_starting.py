@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from harness.instances import recipe
 from harness.waiting import ended
 
+from fcgipm.keeper.context import Context
 from fcgipm.keeper.instances import spawn
 from fcgipm.keeper.instances.book import Book, Instance
 from fcgipm.keeper.instances.starting import Starting
+from fcgipm.keeper.listening.listener import Listener
 
 
 @pytest.fixture
@@ -25,7 +26,11 @@ def stuck() -> Iterator[list[Instance]]:
         pid = os.posix_spawn("/bin/sleep", ["sleep", "99"], {})
         pipes.append(os.pipe())
         starting = spawn.Starting(pid, os.pidfd_open(pid), pipes[-1][0], -1, -1)
-        fields: dict[str, Any] = {"listener": None, "recipe": recipe("/bin/sleep"), "starting": starting}
+        unused: Any = None
+        listener = Listener(
+            app="one", generation=1, sock=unused, endpoint=unused, names=None, where=None, published=True
+        )
+        fields: dict[str, Any] = {"listener": listener, "recipe": "", "start_time": 0, "starting": starting}
         fields |= {"pid": pid, "pidfd": starting.pidfd, "stdout": -1, "stderr": -1, "started_at": 0}
         made.append(Instance(number=number, app="one", generation=1, **fields))
     yield made
@@ -43,7 +48,8 @@ def test_all_together_have_a_second(stuck: list[Instance]) -> None:
     for instance in stuck:
         book.add(instance)
     nobody: dict[str, Any] = dict.fromkeys(("listeners", "dynamic", "outputs", "strays", "progress"))
-    context: Any = None
+    unused: Any = None
+    context = Context(unused, unused, unused, unused, (1024, 4096))
     starting = Starting(context, book, **nobody)
     begun = time.monotonic()
 
