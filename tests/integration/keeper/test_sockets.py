@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from harness.daemon import FCGIPM, configuration
 from harness.keeper import SERVE, Rig, listens_blocking, python
+from harness.ports import free_port
 from harness.waiting import ended, until
 
 from fcgipm import wire
@@ -33,12 +34,6 @@ def refusal(place: Path, apps: str, daemon: str = "") -> str:
     )
     assert done.returncode == 1, done
     return done.stderr
-
-
-def free_port(family: int = socket.AF_INET, address: str = "127.0.0.1") -> int:
-    with socket.socket(family) as sock:
-        sock.bind((address, 0))
-        return int(sock.getsockname()[1])
 
 
 def test_a_socket_is_complete_and_public_before_there_is_any_instance(rig: Start) -> None:
@@ -309,10 +304,7 @@ def test_a_runtime_directory_that_others_may_write_is_refused(place: Path) -> No
 
 @pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
 def test_tcp_is_bound_on_both_families(rig: Start, family: int, address: str) -> None:
-    try:
-        port = free_port(family, address)
-    except OSError as error:
-        pytest.skip(f"no {address} here: {error}")
+    port = free_port(address)
     keeper = rig(f"[app.one]\n{python(SERVE)}\nport = {port}\naddress = '{address}'\n")
     puppet = keeper.puppet()
     (fact,) = puppet.snapshot.listeners

@@ -10,7 +10,6 @@ import grp
 import http.client
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -19,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import pytest
 from harness.components import need
 from harness.leftovers import descendants, end_all
+from harness.ports import free_port
 from harness.waiting import ended, until
 
 SERVERS = ("nginx", "lighttpd", "apache")
@@ -78,16 +77,6 @@ def connected(address: Path | int, *, timeout: float) -> socket.socket:
         found.close()
         raise
     return found
-
-
-def free_port(address: str) -> int:
-    """Return a TCP port that nobody has now, and that the kernel gives to nobody who does not ask for it."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    for port in random.sample(range(10_000, 30_000), 100):
-        with socket.socket(family, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
-            probe.bind((address, port))
-            return port
-    pytest.skip(f"this machine has no {address}")
 
 
 def _web_account() -> tuple[str, str] | None:

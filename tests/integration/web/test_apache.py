@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from harness.components import need
 from harness.daemon import Daemon
+from harness.ports import free_port
 from harness.waiting import until
 from integration.web.applications import app, demo
 from integration.web.foreign import foreign
-from integration.web.servers import Answer, WebServer, connected, free_port
+from integration.web.servers import Answer, WebServer, connected
 
 pytestmark = pytest.mark.needs("apache")
 

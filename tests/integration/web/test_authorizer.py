@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from harness.components import need
 from harness.daemon import Daemon
+from harness.ports import free_port
 from harness.waiting import until
 from integration.web.applications import DEMO_SCRIPT, app, demo, script
-from integration.web.servers import WebServer, free_port
+from integration.web.servers import WebServer
 
 Starter = Callable[..., Daemon]
 Web = Callable[..., WebServer]

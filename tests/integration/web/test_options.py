@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from harness.components import need
 from harness.daemon import FCGIPMCTL, Daemon
+from harness.ports import free_port
 from harness.waiting import until
 from integration.web.applications import CGI, app, demo, script
 from integration.web.foreign import foreign
-from integration.web.servers import WebServer, free_port
+from integration.web.servers import WebServer
 
 Starter = Callable[..., Daemon]
 Web = Callable[..., WebServer]
