@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.leftovers import alive, bound_sockets, descendants, end_all, holders
+from harness.leftovers import alive, bound_sockets, descendants, end_all, holders, stay
 from harness.waiting import until
 
 SCRIPTS = Path(sys.executable).parent
@@ -219,7 +219,7 @@ class Daemon:
         if late:
             self.process.kill()
             self.process.wait()
-        left = self._left()
+        left = stay(self._left)
         end_all(left)
         assert not late, f"fcgipm did not end within {within} s of SIGTERM:\n{self.log()}"
         assert not left, f"processes left behind: {left}\n{self.log()}"

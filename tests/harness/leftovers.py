@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness.waiting import ended
+
+_DYING = 2
+"""Seconds that a killed process may take until it has ended, on a machine that is busy with others."""
 
 
 def processes() -> Iterator[int]:
@@ -76,6 +81,14 @@ def _reason(pid: int, directory: str, inodes: dict[str, str]) -> str | None:
                 if link in inodes:
                     return f"holds {inodes[link]}: {words}"
     return None
+
+
+def stay(look: Callable[[], dict[int, str]]) -> dict[int, str]:
+    """Return what *look* finds for longer than killed processes take to die: those end when they run the next time."""
+    deadline = time.monotonic() + _DYING
+    while (found := look()) and time.monotonic() < deadline:
+        select.select([], [], [], 0.01)
+    return found
 
 
 def end_all(pids: dict[int, str]) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from harness.daemon import Daemon
 from harness.ports import free_port
+from harness.rest import at_rest
 from harness.visitors import from_elsewhere, leave
 from harness.waiting import until
 from prometheus_client.parser import text_string_to_metric_families
@@ -105,21 +104,9 @@ def test_who_has_served_comes_to_rest_and_then_nobody_wakes(start_daemon: Callab
         f'[app.demo]\ncommand = {DEMO}\ndirectory = "/"\nmin-processes = 0\nmax-processes = 3\n', wait="answering"
     )
     assert daemon.ctl("request", "demo", "/demo/ping").returncode == 0
-    pids = (daemon.pid, daemon.manager)
 
-    def rests() -> bool:
-        before = [switches(pid) for pid in pids]
-        select.select([], [], [], 3)  # what does not happen cannot be waited for
-        return [switches(pid) for pid in pids] == before
-
-    until(rests, within=40, what="neither keeper nor manager wakes")
+    at_rest(daemon.pid, daemon.manager, seconds=3, within=60)
     assert daemon.app("demo")["ready"] == 1
-
-
-def switches(pid: int) -> int:
-    """Return how often the threads of a process have waited for something."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/status")
-    return sum(int(line.split()[1]) for task in tasks for line in task.read_text().splitlines() if "_ctxt" in line)
 
 
 def test_an_instance_that_is_too_large_is_replaced_while_it_serves(

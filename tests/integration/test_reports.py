@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from harness.rest import at_rest
 from harness.scripts import script, scripts
 from harness.stage import Stage, app, staged
 from harness.waiting import readable, until
@@ -61,6 +61,7 @@ def stage(place: Path) -> Iterator[Stage]:
     """Give a manager with two applications and a root of scripts."""
     with staged(place, app(), app("shop"), dynamic=scripts(place)) as stage:
         stage.wait_ready("blog", 1)
+        stage.wait_ready("shop", 1)  # what is in the log from now on is the test's
         yield stage
 
 
@@ -216,22 +217,10 @@ def test_reports_change_statistics_and_nothing_else(place: Path) -> None:
 
 
 def test_reports_come_together_and_nothing_moves_without_them(stage: Stage) -> None:
-    manager = psutil.Process(stage.manager.pid)
     send(stage, *[GOOD] * 50)
     counted(stage, 50)
 
-    def is_still() -> bool:
-        before = _switches(manager)
-        select.select([], [], [], 0.5)  # what does not happen cannot be waited for
-        return _switches(manager) == before
-
-    until(is_still, what="the manager rests")
-
-
-def _switches(process: psutil.Process) -> int:
-    """Return how often the threads of *process* have waited for something."""
-    tasks = Path(f"/proc/{process.pid}/task").glob("*/status")
-    return sum(int(line.split()[1]) for task in tasks for line in task.read_text().splitlines() if "_ctxt" in line)
+    at_rest(stage.manager.pid, seconds=0.5)
 
 
 def test_a_low_limit_is_told_once_when_the_first_report_comes(stage: Stage) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from harness.daemon import FCGIPM, configuration
 from harness.keeper import SERVE, python
-from harness.leftovers import end_all, holders
+from harness.leftovers import end_all, holders, stay
 from harness.waiting import ended, until
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -33,11 +33,11 @@ def start(place: Path) -> Iterator[Run]:
         )
 
     yield run
-    if (place / "run" / "fcgipm.pid").exists():
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # there is none, or it ends by itself
         pid = daemon_pid(place)
         os.kill(pid, signal.SIGTERM)
         ended(pid, within=20)
-    left = holders(str(place / "run"))
+    left = stay(lambda: holders(str(place / "run")))
     end_all(left)
     assert not left
 
