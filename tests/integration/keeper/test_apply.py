@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 from collections.abc import Callable
@@ -144,9 +145,7 @@ def test_a_new_address_is_bound_at_once_and_public_when_it_is_published(rig: Sta
 
 @pytest.mark.parametrize("back", [False, True])
 def test_a_unix_socket_becomes_a_port_and_the_other_way_round(rig: Start, back: bool) -> None:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     before, after = (f"{ONE}port = {port}\n", ONE) if back else (ONE, f"{ONE}port = {port}\n")
     keeper = rig(before)
     puppet = keeper.puppet()
@@ -248,11 +247,16 @@ def test_while_the_file_is_read_deaths_are_told_and_many_requests_are_one_more_r
     before = keeper.config.read_text()
     many = "".join(f"[external.e{number}]\nhost = '127.0.0.1:9'\n" for number in range(3_000))  # long to read
     keeper.config.write_text(before + many)
+    os.kill(keeper.pid, signal.SIGSTOP)  # so that the death is there before the reading has begun
     puppet.order(wire.Apply(request=1))
+    os.kill(one.pid, signal.SIGKILL)
+    os.kill(keeper.pid, signal.SIGCONT)
     puppet.order(*(wire.Apply(request=number) for number in range(2, 200)))
-    os.kill(one.pid, 9)
 
+    def told() -> list[type[wire.Report]]:
+        return [type(one) for one in puppet.reports() if isinstance(one, wire.Exited | wire.Applied)]
+
+    assert until(told)[0] is wire.Exited, "the keeper has waited for the file"
     puppet.expect(wire.Exited, instance=1)
-    assert not any(isinstance(report, wire.Applied) for report in puppet.reports()), "the keeper has waited for it"
     first, last = (puppet.expect(wire.Applied, request=number, within=60) for number in (1, 199))
     assert first.problems == last.problems == ()

@@ -151,9 +151,7 @@ def test_a_late_comer_at_an_old_listener_is_told_of_and_served(rig: Start) -> No
     puppet.order(wire.Publish(app="one", generation=2))
     puppet.expect(wire.Published)
     # Nobody waits and nobody else is there: it is asked first, then killed.
-    puppet.order(wire.Retire(instance=1, cut=False))
-    assert puppet.expect(wire.Removed).how == "asked"
-    puppet.expect(wire.Exited)
+    assert puppet.retire(1).how == "asked"
 
     with visit(keeper.runtime / "private" / "one.1") as late:
         waits = puppet.expect(wire.SomebodyWaits)

@@ -149,7 +149,7 @@ def test_who_says_nothing_holds_nobody_else_and_who_stops_halfway_is_answered(ke
         silent = [stack.enter_context(visitor(keeper)) for _ in range(10)]
         silent[0].sendall(encode_request({}, b"half")[:40])
         with visitor(keeper) as sock:
-            sock.settimeout(2)
+            sock.settimeout(4)  # the silent ones are waited for for 5 s
             sock.sendall(encode_request({}))
             assert is_refusal(answer(sock))
 
