@@ -46,9 +46,9 @@ class Asker:
     """One connection to the connector socket."""
 
     def __init__(self, path: Path) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
+        self.sock = socket.socket(socket.AF_UNIX)  # blocking while it connects: else a full queue is an error
         self.sock.connect(str(path))
+        self.sock.settimeout(30)
         self._file = self.sock.makefile("rb")
 
     def ask(self, target: str) -> Reply:

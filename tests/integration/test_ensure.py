@@ -11,6 +11,7 @@ import pytest
 from harness.daemon import FCGIPMCTL, Ctl
 from harness.scripts import script, scripts
 from harness.stage import Stage, app, staged
+from harness.waiting import until
 
 from fcgipm import wire
 from fcgipm.config.schema import SECOND, Application, External
@@ -89,7 +90,7 @@ def test_without_waiting_it_is_only_asked_for(place: Path) -> None:
         done = ctl(stage, "--no-wait", "ensure", "blog")
 
         assert (done.returncode, done.stdout) == (0, "it is asked for\n")
-        assert len(stage.given(wire.Spawn)) == 1
+        until(lambda: len(stage.given(wire.Spawn)) == 1, what="the order, which nobody has waited for")
 
 
 @pytest.mark.parametrize(

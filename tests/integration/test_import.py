@@ -331,6 +331,8 @@ def test_an_instance_is_started_as_spawn_fcgi_starts_it(
         os.umask(old)
     pid = int(done.stdout.rpartition(" ")[2])
     try:
+        program = os.path.realpath(need("php-cgi"))
+        until(lambda: os.path.realpath(f"/proc/{pid}/exe") == program, what="spawn-fcgi's child has become php-cgi")
         before = _instance(pid, path)
     finally:
         os.kill(pid, signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -38,11 +39,12 @@ def words(daemon: Daemon) -> set[str]:
     """Return the last argument of each ready instance."""
     if not daemon.answering():
         return set()
-    return {
-        Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[-2].decode()
-        for pid in daemon.instances("slow")
-        if Path(f"/proc/{pid}").exists()
-    }
+    found = set()
+    for pid in daemon.instances("slow"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may have ended since
+            if line := Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(line.split(b"\0")[-2].decode())
+    return found
 
 
 @pytest.mark.parametrize("transport", ["", "port"])
@@ -70,8 +72,9 @@ def test_in_a_shutdown(start_daemon: StartDaemon) -> None:
 def kill_manager_if_there(daemon: Daemon) -> None:
     for task in Path(f"/proc/{daemon.pid}/task").iterdir():
         for pid in (task / "children").read_text().split():
-            if b"manager" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(int(pid), signal.SIGKILL)
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the instances end meanwhile
+                if b"manager" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(int(pid), signal.SIGKILL)
 
 
 FLOOD = "import sys,os\nwhile os.write(1, b'x' * 999 + b'\\n'): pass"

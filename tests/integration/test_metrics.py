@@ -138,7 +138,7 @@ def test_cut_connections_are_counted_over_the_death_of_a_manager(stage: Stage) -
     stage.obey = cut_one  # type: ignore[method-assign]  # that is what it is there for
     stage.ask("POST", "/v1/scale", {"apps": ["blog"], "processes": 1, "wait": False})
     until(lambda: value(stage, "connections_cut_total", app="blog") == 3, what="the cut is counted")
-    until(lambda: '"cut":3' in stage.notes["blog"])
+    until(lambda: '"cut":3' in stage.notes.get("blog", ""))
     stage.manager.kill()
     stage.lower_curtain()
     stage.deaf = True

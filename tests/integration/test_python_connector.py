@@ -117,7 +117,7 @@ def test_what_was_sent_is_never_sent_again(daemon: Daemon, client: Client) -> No
         client.request(post("/crash", b"once"), b"once", app="demo")
 
     until(lambda: metric(daemon, 'requests_total{app="demo",class="5xx"}') == 1)
-    assert daemon.app("demo")["restarts"] == 1
+    until(lambda: daemon.app("demo")["restarts"] == 1, what="its end is known, too")
 
 
 def test_a_stopped_application_is_refused_with_the_reason(daemon: Daemon, client: Client) -> None:

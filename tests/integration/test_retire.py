@@ -53,11 +53,17 @@ def attempt(
     asked: bool = False,
     stop_signal: int = signal.SIGTERM,
     is_leader: session.IsLeader | None = None,
+    tries: int = 20,
 ) -> Result:
-    return try_removal(
-        instance.process, stage.endpoint, published=published, last=last, asked=asked, stop_signal=stop_signal,
-        is_leader=is_leader,
-    )  # fmt: skip
+    """Try to remove *instance*; again only where the machine was too busy to let it stand still in time."""
+    for _ in range(tries):
+        result = try_removal(
+            instance.process, stage.endpoint, published=published, last=last, asked=asked, stop_signal=stop_signal,
+            is_leader=is_leader,
+        )  # fmt: skip
+        if result is not Result.UNSTOPPABLE:
+            return result
+    return Result.UNSTOPPABLE
 
 
 def none_stopped(instance: Instance) -> bool:
@@ -154,6 +160,8 @@ def test_cheap_look_sees_what_the_thorough_one_sees(unix: Stage, first: str, the
         read_line(child.stdout)
         until(lambda: len(session.members(child.pid)) == 2)
         leaders = {instance.pid, child.pid}
+        until(lambda: len(list(session.orphans(leaders.__contains__))) == 1, what="its parent has ended")
+        until(lambda: not [one for one in session.members(instance.pid) if one.state == "Z"], what="and is reaped")
         for one in (instance, child):
             thorough = {stat.pid for stat in session.members(one.pid)}
             assert {stat.pid for stat in session.members(one.pid, leaders.__contains__)} == thorough
@@ -240,8 +248,8 @@ def test_vfork_cannot_be_frozen(stage: Stage, place: Path) -> None:
     instance = stage.start(recipe(str(compiled(VFORK, place / "vfork"))))
     assert read_line(instance.stdout) == b"child\n"
     begun = time.monotonic()
-    assert attempt(stage, instance) is Result.UNSTOPPABLE
-    assert time.monotonic() - begun < 2
+    assert attempt(stage, instance, tries=1) is Result.UNSTOPPABLE
+    assert time.monotonic() - begun < 5
     until(lambda: none_stopped(instance))
     assert len(session.members(instance.pid)) == 2
     assert cut(instance.process, stage.endpoint) == 0
@@ -390,12 +398,15 @@ from pathlib import Path
 from harness.instances import Stage, identity, read_line, recipe
 from harness.programs import waiting
 from fcgipm.keeper.instances.readiness import Look
-from fcgipm.keeper.instances.retire import cut, try_removal
+from fcgipm.keeper.instances.retire import Result, cut, try_removal
 
 def attempt():
-    return try_removal(
-        instance.process, stage.endpoint, published=True, last=False, asked=False, stop_signal=signal.SIGTERM
-    ).value
+    result = Result.UNSTOPPABLE
+    while result is Result.UNSTOPPABLE:  # on a busy machine it may take longer until it stands still
+        result = try_removal(
+            instance.process, stage.endpoint, published=True, last=False, asked=False, stop_signal=signal.SIGTERM
+        )
+    return result.value
 
 with Stage.unix(Path(sys.argv[1])) as stage:
     code = "c, _ = s.accept(); said(); c.recv(1); c.close(); s.accept()"
