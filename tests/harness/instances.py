@@ -122,7 +122,8 @@ class Stage:
 
     def look(self, instance: Instance) -> readiness.Look:
         """Look once at *instance*."""
-        return readiness.look(instance.pid, self.endpoint)
+        leaders = {one.pid for one in self.instances}
+        return readiness.look(instance.pid, self.endpoint, is_leader=leaders.__contains__)
 
     def wait_for(self, instance: Instance, *looks: readiness.Look) -> None:
         """Look until one of *looks* is seen."""

@@ -11,7 +11,7 @@ from typing import Final
 from fcgipm.config.schema import MILLISECOND
 from fcgipm.keeper.instances import session
 from fcgipm.keeper.instances.borrowed import as_owner
-from fcgipm.keeper.instances.use import serves_already, unseen_among
+from fcgipm.keeper.instances.use import serves_already, sockets_of, unseen_among
 from fcgipm.linux import procfs
 from fcgipm.linux.sock_diag import Diag, Endpoint
 
@@ -195,6 +195,8 @@ def _waits_for(pid: int, task: int, call: procfs.Call, endpoint: Endpoint) -> bo
 
 def _serves(pids: list[int], endpoint: Endpoint) -> bool:
     try:
+        if not sockets_of(pids)[0].keys() - {endpoint.inode}:
+            return False  # they hold nothing but the listener: the kernel's tables, which may be long, say no more
         with Diag() as diag:
             return serves_already(pids, endpoint, diag) or bool(unseen_among(pids, endpoint, diag)[0])
     except OSError:
