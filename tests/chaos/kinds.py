@@ -51,7 +51,8 @@ class Kind:
         }
         settings |= {key.replace("_", "-"): value for key, value in keys.items()}
         variables = {"VERSION": str(version), **self.environment, **(environment or {})}
-        lines = [f"[app.{name}]", f"command = {json.dumps(self.command)}"]
+        command = settings.pop("command", self.command)
+        lines = [f"[app.{name}]", f"command = {json.dumps(command)}"]
         lines += [f"{key} = {_toml(value)}" for key, value in settings.items() if value is not None]
         lines += [f"[app.{name}.initial-env]", *(f"{key} = {_toml(value)}" for key, value in variables.items()), ""]
         return "\n".join(lines)
