@@ -249,7 +249,7 @@ class Books:
     @property
     def is_in_place(self) -> bool:
         """Whether the published listener is where the definition has it."""
-        return self.stands_at == place_of(self.definition)
+        return self.generation > 0 and self.stands_at == place_of(self.definition)
 
     def slot_of(self, instance: Instance) -> Slot | None:
         """Return the slot that holds *instance*."""

@@ -42,7 +42,8 @@ def died(books: Books, instance: Instance, event: Exited, now: Instant, out: lis
         if not proving:
             _fail(books, instance, why, now, out)
             return
-    consequences = _count_end(books, instance, life, now, clean=event.code == 0, proving=proving, reason=why)
+    is_clean = event.code == 0 or (event.code is None and event.signal is None)  # how it ended nobody may have seen
+    consequences = _count_end(books, instance, life, now, clean=is_clean, proving=proving, reason=why)
     severity = Severity.INFO if event.code == 0 else Severity.WARNING
     text = f"(pid {instance.pid}) ended: {why}; {_what_next(books, now, proving=proving)}"
     out.append(books.message_of(instance, severity, Topic.INSTANCE_ENDED, text, reason=_exit_word(event)))

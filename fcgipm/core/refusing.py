@@ -17,10 +17,12 @@ def refused_now(books: Books) -> str:
     """Return why nobody who comes now will be served soon; an empty text: he will."""
     if books.mode is Mode.STOP:
         return f"{books.name} is stopped by an operator"
-    if books.is_leaving or not books.generation:
+    if books.is_leaving:
         return f"{books.name} is being removed"
     if books.trouble is Trouble.FAILED:
         return f"{books.name} has failed: {books.reason}"
+    if not books.generation:
+        return f"{books.name} has no public socket yet"
     if books.backoff.in_force and not books.starting_now:
         return f"{books.name} is in back-off: {books.reason}"
     if _is_at_limit(books):

@@ -194,7 +194,7 @@ def _leave_the_estranged(books: Books, now: Instant, out: list[Command]) -> None
     """Publish a new listener in place of one that is lost to all but its instances; on a port these go first."""
     if not books.switches:
         generations.retire_all(books, LOST_LISTENER, now)
-    elif books.generation and all(one.generation != books.generation for one in books.instances.values()):
+    elif books.generation and books.generation not in {one.generation for one in books.everybody() if one.estranged}:
         return  # who has the old listener drains, and another one is the public one
     slots = generations.slots_now(books, now) if books.mode is Mode.RUN else []
     generations.switch(books, books.newest + 1, slots, LOST_LISTENER, out)
