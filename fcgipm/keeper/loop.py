@@ -215,6 +215,7 @@ class Keeper:
         )  # fmt: skip
         self._keep()
         self._programs.define(apps.values())
+        self._starting.began = self._programs.began
         self._dynamic.dropped = self._starting.forget_recipes
         try:
             self._dynamic.define()
@@ -227,7 +228,7 @@ class Keeper:
         dispatch = self._context.dispatch
         holders = (
             self._starting, self._orders, self._supervisor, self._listeners, self._guard, self._outputs, self._strays,
-            self._ending, self._applier, self._dynamic, self._telling, self._kept,
+            self._ending, self._applier, self._dynamic, self._programs, self._telling, self._kept,
         )  # fmt: skip
         for holder in holders:
             dispatch.hold(holder)

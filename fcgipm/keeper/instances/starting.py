@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from fcgipm import wire
@@ -59,17 +60,21 @@ class Starting:
         """By application and generation: a generation keeps what it began with, whatever is configured later."""
         self._watched: dict[int, Instance] = {}
         """By number: those that are not seen to be ready."""
+        self.began: Callable[[str], None] = lambda _app: None
+        """Called with the application of which a generation begins."""
 
     @property
     def underway(self) -> int:
         """How many instances are not seen to be ready."""
         return len(self._watched)
 
-    def forget_recipes(self) -> None:
-        """Forget those of generations that nothing is left of."""
+    def forget_recipes(self, app: str | None = None) -> None:
+        """Forget those of generations, of *app* or of all, that nothing is left of."""
         living = {(instance.app, instance.generation) for instance in self._book}
         published = {(listener.app, listener.generation) for listener in self._listeners if listener.published}
-        self._recipes = {key: recipe for key, recipe in self._recipes.items() if key in living | published}
+        kept = living | published
+        for key in [key for key in self._recipes if key not in kept and app in {None, key[0]}]:
+            del self._recipes[key]
 
     def fact(self, instance: Instance) -> wire.InstanceFact:
         """Return what a new manager must know of *instance*."""
@@ -137,7 +142,9 @@ class Starting:
     def _recipe(self, app: Application, generation: int) -> Recipe:
         key = app.name, generation
         if key not in self._recipes:
+            self.forget_recipes(app.name)
             self._recipes[key] = self._recipe_now(app)
+            self.began(app.name)
         return self._recipes[key]
 
     def _recipe_now(self, app: Application) -> Recipe:
