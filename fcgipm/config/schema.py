@@ -132,6 +132,14 @@ class Application(InstanceOptions):
         change=Change.IN_PLACE,
     )
 
+    given_socket: bool = False
+    """Whether systemd has opened its socket; no option: it is known when the daemon is started."""
+
+    @property
+    def shares_socket(self) -> bool:
+        """Whether all its generations have one socket: a TCP port, or what systemd has opened."""
+        return self.port is not None or self.given_socket
+
     @property
     def is_dynamic(self) -> bool:
         """Whether nobody declared it: it is a script below one of the roots of [dynamic]."""

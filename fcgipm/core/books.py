@@ -238,8 +238,8 @@ class Books:
 
     @property
     def switches(self) -> bool:
-        """Whether each generation has a listener of its own; those of a TCP application share one."""
-        return self.definition.port is None
+        """Whether each generation has a listener of its own."""
+        return not self.definition.shares_socket
 
     @property
     def is_serving(self) -> bool:

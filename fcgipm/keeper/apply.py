@@ -149,7 +149,7 @@ class Applier:
         except ConfigError as error:
             self._report_problems(self._orders, [str(problem) for problem in error.problems])
         else:
-            new = self._dynamic.renewed(new)
+            new = self._context.given.renewed(self._dynamic.renewed(new))
             for orders in _alike(self._orders):
                 self._carry_out(orders, new)
         finally:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from fcgipm import wire
 from fcgipm.keeper.dispatch import Dispatch
+from fcgipm.keeper.keeping.store import Store
+from fcgipm.keeper.listening.given import Given
 from fcgipm.linux.sock_diag import Diag
 from fcgipm.log import Logger
 
@@ -69,6 +71,8 @@ class Context:
     """RLIMIT_NOFILE (soft, hard) before the keeper raised its own: what instances get."""
     reporter: Reporter = field(default_factory=_Nobody)
     keeping: Keeping = field(default_factory=_Nowhere)
+    given: Given = field(default_factory=Given)
+    store: Store = field(default_factory=Store)
 
     def application(self, name: str) -> Application | None:
         """Return the definition of *name* that holds."""

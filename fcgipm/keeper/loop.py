@@ -27,6 +27,8 @@ from fcgipm.keeper.instances.starting import Starting
 from fcgipm.keeper.instances.strays import Strays
 from fcgipm.keeper.keeping.record import Books, Record
 from fcgipm.keeper.keeping.statefile import StateFile
+from fcgipm.keeper.keeping.store import Store, is_stored
+from fcgipm.keeper.listening.given import Given
 from fcgipm.keeper.listening.guard import Guard
 from fcgipm.keeper.listening.listeners import Listeners
 from fcgipm.keeper.listening.own_sockets import OwnSockets
@@ -80,10 +82,17 @@ def run(
         refusal = why_it_cannot_run(loaded.manager) if tuple(manager_argv) == MANAGER else None
         if refusal is not None:
             raise StartError(f"the manager cannot run: {refusal}")
+        given = Given()
+        stack.callback(given.close)
+        try:
+            given.take([one for one in service.passed if not is_stored(one)], loaded.config.applications, log.log)
+        except SocketError as error:
+            raise StartError(str(error)) from error
+        loaded = given.renewed(loaded)
         try:
             keeper = Keeper(
                 loaded, log, stack, runtime, environ=environ, foreground=foreground, manager_argv=manager_argv,
-                service=service,
+                service=service, given=given,
             )  # fmt: skip
         except OSError as error:
             raise StartError(f"the kernel refuses what fcgipm needs: {error}") from error
@@ -108,6 +117,7 @@ class Keeper:
         foreground: bool,
         manager_argv: Sequence[str],
         service: Service,
+        given: Given,
     ) -> None:
         """Put the parts together; what must be closed goes onto *stack*."""
         self._stack, self._runtime = stack, runtime
@@ -120,7 +130,8 @@ class Keeper:
         stack.enter_context(Signals(dispatch, self._signalled))
         diag = Diag()
         stack.callback(diag.close)
-        self._context = context = Context(dispatch, log, loaded, diag, raise_limit())
+        self._context = context = Context(dispatch, log, loaded, diag, raise_limit(), given=given)
+        context.store = Store(self._telling.tell, room=service.room, say=log.log)
         self._book = Book()
         self._guard = Guard(dispatch)
         stack.callback(self._guard.close)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from harness.daemon import Daemon
+from harness.systemd import Systemd
 
 from fcgipm.linux import procfs
 
@@ -20,3 +23,11 @@ def subreaper() -> Iterator[None]:
     assert libc.prctl(36, 0, 0, 0, 0) == 0
     for pid in procfs.children(os.getpid()):
         os.waitpid(pid, 0)  # all were killed
+
+
+@pytest.fixture
+def systemd(start_daemon: Callable[..., Daemon], place: Path) -> Iterator[Systemd]:
+    """Give somebody in systemd's place, for one service; see `Systemd`."""
+    manager = Systemd(place, start_daemon)
+    yield manager
+    manager.close()

@@ -53,7 +53,7 @@ class Removals:
             result = retire.try_removal(
                 Process(instance.pid, instance.pidfd),
                 listener.endpoint,
-                published=listener.published or listener.where is not None,
+                published=listener.published or listener.is_shared,
                 last=self._is_last(instance, listener),
                 asked=instance.asked,
                 stop_signal=signal.SIGTERM if app is None else app.stop_signal,

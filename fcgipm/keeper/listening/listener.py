@@ -7,6 +7,7 @@ import socket
 from dataclasses import dataclass
 
 from fcgipm import wire
+from fcgipm.config.schema import Application
 from fcgipm.keeper.listening.socketfile import SocketFile
 from fcgipm.linux.sock_diag import Endpoint
 
@@ -34,11 +35,11 @@ class Listener:
 
     app: str
     generation: int
-    """For TCP the latest one whose instances use it."""
+    """Of one that all generations share the latest whose instances use it."""
     sock: socket.socket
     endpoint: Endpoint
     names: SocketFile | None
-    """None for TCP."""
+    """None for TCP, and for what is given."""
     where: tuple[str, int] | None
     """Address and port of a TCP listener."""
     published: bool
@@ -48,11 +49,28 @@ class Listener:
     vigil: Vigil = Vigil.OFF
     canary: bool = False
     """Whether it is for one instance that is tried, and never public."""
+    is_given: bool = False
+    """Whether systemd has opened it, and holds it, too."""
+    path: str | None = None
+    """Of a Unix socket that is given: where the application's definition has it."""
+    stored: str = ""
+    """The name under which systemd keeps it while there is no keeper; empty where it does not."""
 
     @property
     def public(self) -> str | None:
         """The path that it is, was or will be published at; None for TCP."""
-        return None if self.names is None else self.names.public
+        return self.path if self.names is None else self.names.public
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all generations use it, and nothing has to be done to make it public."""
+        return self.names is None
+
+    def is_at(self, app: Application) -> bool:
+        """Return whether it is where the definition of *app* has its socket."""
+        if self.where is not None:
+            return self.where == (app.address, app.port)
+        return app.port is None and self.public == app.socket
 
     @property
     def address(self) -> str:
@@ -62,13 +80,20 @@ class Listener:
         host, port = self.where
         return f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}"
 
+    @property
+    def bound(self) -> str:
+        """The path by which the kernel knows it, or its address where it is a TCP listener."""
+        if self.names is not None:
+            return self.names.private
+        return self.address if self.where is not None else str(self.sock.getsockname())
+
     def fact(self) -> wire.ListenerFact:
         """Return what the manager must know of it."""
         return wire.ListenerFact(
             app=self.app,
             generation=self.generation,
             address=self.address,
-            bound=self.address if self.names is None else self.names.private,
+            bound=self.bound,
             published=self.published,
             inode=self.endpoint.inode,
         )

@@ -1,8 +1,8 @@
 """The applications' listening sockets: made, published, given up.
 
-A Unix application has a listener for each generation, of which one is published; a TCP application has one for all,
-which is always public.  A listener stays while it is published or has instances; after that it is watched for
-`LATE` more, because a connection may have been on its way to it.
+A Unix application has a listener for each generation, of which one is published; a TCP application, and one whose
+socket systemd has opened, has one for all, which is always public.  A listener stays while it is published or has
+instances; after that it is watched for `LATE` more, because a connection may have been on its way to it.
 
 A listener without instances, public or old, is watched until somebody comes; that is told once.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from fcgipm import wire
@@ -101,9 +101,9 @@ class Listeners:
         mine = self.of_app(app.name)
         exact = next((listener for listener in mine if listener.generation == generation), None)
         if exact is not None:
-            exact.published = exact.published or self._tcp_at([exact], app) is exact
+            exact.published = exact.published or (exact.is_shared and exact.is_at(app))
             return exact
-        if app.port is not None and (latest := self._tcp_at(mine, app)) is not None:
+        if (latest := _shared(mine, app)) is not None:
             latest.generation = max(latest.generation, generation)
             self._highest[app.name] = max(self.highest(app.name), generation)
             latest.published = True  # nothing has to be done for that, and nothing can be undone
@@ -123,10 +123,6 @@ class Listeners:
         return listener
 
     @staticmethod
-    def _tcp_at(mine: list[Listener], app: Application) -> Listener | None:
-        return next((listener for listener in mine if listener.where == (app.address, app.port)), None)
-
-    @staticmethod
     def _is_unused(listener: Listener) -> bool:
         """Return whether an apply has made the listener and nobody has used it yet."""
         return not listener.published and not listener.instances and listener.closes_at is None
@@ -143,9 +139,9 @@ class Listeners:
         return connection_to(found)
 
     def has_address(self, app: Application) -> bool:
-        """Return whether *app* has a TCP listener at its address already, from before it was removed."""
+        """Return whether *app* has a shared listener at its address already, from before it was removed."""
         mine = self.of_app(app.name)
-        return app.port is not None and self._tcp_at(mine, app) is not None
+        return _shared(mine, app) is not None
 
     def watch(self, listener: Listener) -> None:
         """Tell once, by `wire.SomebodyWaits`, when somebody comes to *listener*, whether it has instances or not."""
@@ -235,15 +231,11 @@ class Listeners:
     def is_outdated(self, listener: Listener) -> bool:
         """Return whether the application has gone, or listens elsewhere by now."""
         app = self._context.application(listener.app)
-        if app is None:
-            return True
-        if listener.where is not None:
-            return listener.where != (app.address, app.port)
-        return listener.public != app.socket
+        return app is None or not listener.is_at(app)
 
     def _sharing(self, listener: Listener) -> list[Listener]:
-        """Return all listeners that are the same socket: of TCP that is handed over more than *listener* itself."""
-        if listener.where is None:
+        """Return all listeners that are the same socket: one that is handed over is more than *listener* itself."""
+        if not listener.is_shared:
             return [listener]
         return [other for other in self._all if other.endpoint == listener.endpoint]
 
@@ -261,7 +253,7 @@ class Listeners:
         """Give all listeners of *app* the attributes and the queue that its definition has by now; raise OSError."""
         attributes = rights.attributes_of(app)
         for listener in self._all:
-            if listener.app == app.name:
+            if listener.app == app.name and not listener.is_given:
                 listener.sock.listen(app.listen_queue_depth)
                 if listener.names is not None:
                     listener.names.change(attributes)
@@ -315,3 +307,8 @@ class Listeners:
                 self.vigils.tell(listener)
             else:
                 self.close(listener)
+
+
+def _shared(mine: Iterable[Listener], app: Application) -> Listener | None:
+    """Return the one of *mine* that all generations of *app* use where its definition has its socket."""
+    return next((listener for listener in mine if listener.is_shared and listener.is_at(app)), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,9 @@ class Making:
 
     def make(self, app: Application, generation: int, others: Sequence[Listener]) -> Listener:
         """Return a new listener of *app*, bound, not yet published, beside *others*; raise `SocketError`."""
+        given = self._context.given.of(app)
+        if given is not None:
+            return _given(app, generation, given)
         if app.port is not None:
             return _tcp(app, app.port, generation, others, self._context.diag)
         try:
@@ -90,6 +94,15 @@ class Files:
 
     def __contains__(self, file: object) -> bool:
         return any(one.names is not None and one.names.file == file for one in self.listeners)
+
+
+def _given(app: Application, generation: int, given: socket.socket) -> Listener:
+    sock = socket.socket(fileno=os.dup(given.fileno()))  # not `dup`: that sets a flag, which is everybody's
+    return Listener(
+        app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), names=None,
+        where=None if app.port is None else (app.address, app.port), published=False,
+        is_given=True, path=app.socket if app.port is None else None,
+    )  # fmt: skip
 
 
 def _tcp(app: Application, port: int, generation: int, others: Sequence[Listener], diag: Diag) -> Listener:
