@@ -228,13 +228,18 @@ class Rig:
 
     def stop(self) -> int:
         """End the keeper, roughly if it must be, and return its exit status."""
-        for number in (signal.SIGTERM, signal.SIGTERM):
+        # Two of the same are one where it does not come to run in between, and then it would wait for its manager.
+        for number in (signal.SIGTERM, signal.SIGINT):
             if self.process.poll() is None:
                 self.process.send_signal(number)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self.process.wait(0.05)
         try:
             return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the keeper did not end\n{self.log()}") from None
         finally:
             for puppet in self._puppets:
                 puppet.close()

@@ -27,29 +27,28 @@ CLIENTS = 6
 
 
 class Case:
-    """A saturated application behind fcgipm."""
+    """A saturated application behind fcgipm, which takes *pause* microseconds for an answer."""
 
-    def __init__(self, start_daemon: StartDaemon, place: Path, kind: str) -> None:
+    def __init__(self, start_daemon: StartDaemon, place: Path, kind: str, pause: int = 300) -> None:
         what, _, transport = kind.partition("-")
-        (place / "x.php").write_text("<?php usleep(300); echo 'hello';")
+        (place / "x.php").write_text(f"<?php usleep({pause}); echo 'hello';")
         self.address: str | tuple[str, int]
         if transport == "tcp":
             self.address = ("127.0.0.1", free_port())
             self.where = f"port = {self.address[1]}"
         else:
             self.where = ""
-        self.command, self.environment = self._program(what, place)
+        self.command, self.environment = self._program(what, place, pause)
         self.daemon = start_daemon(self.definition())
         if transport != "tcp":
             self.address = str(self.daemon.socket("app"))
         self.script = str(place / "x.php")
 
     @staticmethod
-    def _program(what: str, place: Path) -> tuple[str, str]:
-        if what == "stdio":
-            return str(compiled(STDIO, place / "stdio", "fcgi")), ""
-        if what == "threaded":
-            return str(compiled(THREADED, place / "threaded", "fcgi")), ""
+    def _program(what: str, place: Path, pause: int) -> tuple[str, str]:
+        if what != "php":
+            source = {"stdio": STDIO, "threaded": THREADED}[what].replace("usleep(300)", f"usleep({pause})")
+            return str(compiled(source, place / what, "fcgi")), ""
         return need("php-cgi"), 'PHP_FCGI_CHILDREN = "2"'
 
     def definition(self, **settings: str) -> str:
@@ -81,7 +80,10 @@ restart-delay = 0
         return done.stdout + done.stderr
 
 
-@pytest.fixture(params=["stdio-unix", "threaded-unix", "php-unix", "stdio-tcp", "php-tcp"])
+KINDS = ["stdio-unix", "threaded-unix", "php-unix", "stdio-tcp", "php-tcp"]
+
+
+@pytest.fixture(params=KINDS)
 def case(request: pytest.FixtureRequest, start_daemon: StartDaemon, place: Path) -> Case:
     return Case(start_daemon, place, request.param)
 
@@ -140,7 +142,11 @@ def test_a_manager_that_is_killed_again_and_again_is_not_noticed(case: Case) -> 
     assert set(case.daemon.instances("app", state=None)) == before
 
 
-def test_killed_instances_lose_what_they_held_and_refuse_nobody(case: Case) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_instances_lose_what_they_held_and_refuse_nobody(
+    start_daemon: StartDaemon, place: Path, kind: str
+) -> None:
+    case = Case(start_daemon, place, kind, pause=20_000)  # so long that they always hold something
     with Load(case.address, case.script, clients=CLIENTS) as load:
         for _ in range(3):
             victims = case.daemon.instances("app")
