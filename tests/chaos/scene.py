@@ -78,7 +78,7 @@ class Scene:
         self.kind: Kind = kind_of(kind, place)
         self.version = 1
         self._keys = {"port": free_port(), **keys} if tcp else keys
-        self.processes: int = keys.get("processes", 3)
+        self.processes: int = keys.get("processes") or 3
         self._text = self.kind.table(**self._keys) + others
         self.daemon = self._started("running")
         self.address: str | int = self._keys["port"] if tcp else str(self.daemon.socket("app"))
