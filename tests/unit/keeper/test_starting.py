@@ -55,7 +55,7 @@ def test_all_together_have_a_second(stuck: list[Instance]) -> None:
 
     starting.settle()
 
-    assert time.monotonic() - begun < 1.9
+    assert time.monotonic() - begun < 2.9  # one after the other they would have three
     assert all(instance.hidden for instance in book)
     for instance in stuck:
         ended(instance.pid)

