@@ -2,6 +2,7 @@
 # make test    run all tests (installs Debian packages that are missing, when it may)
 # make lint    what CI checks beside the tests          make fix    repair what can be repaired
 # make bench   speed and size, beside other programs    make clean  remove what make made
+# make chaos   every fault under load, at full size, and what the same costs elsewhere: about an hour
 # make install PREFIX=/usr DESTDIR=...   manual pages, completion and systemd's files; the programs are pip's
 
 SHELL := /bin/sh
@@ -15,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: all demo test lint fix bench docs install clean packages
+.PHONY: all demo test lint fix bench chaos docs install clean packages
 all: test
 
 # Root's managers and applications run as other users: below /root (0700) they could not read the program.
@@ -36,7 +37,7 @@ packages:
 	@tests/install-packages
 
 ifeq ($(HIDDEN),yes)
-demo test bench:
+demo test bench chaos:
 	@copy=$$(mktemp -d /tmp/fcgipm.XXXXXX) && trap 'rm -rf "$$copy"' EXIT && chmod 755 "$$copy" \
 	&& echo "other users may not read $(CURDIR): working on a copy in $$copy" \
 	&& tests/copy-tree . "$$copy/fcgipm" && $(MAKE) --no-print-directory -C "$$copy/fcgipm" $@
@@ -50,6 +51,13 @@ test: $(VENV)/.installed-test packages
 bench: $(VENV)/.installed-test
 	@tests/install-packages tests/packages.txt bench/packages.txt
 	PYTHONPATH=tests $(BIN)/python -m bench
+
+# CHAOS_SECONDS=30 for less of each; CHAOS_ARGS="-k reload" for some of them.
+chaos: $(VENV)/.installed-test
+	@tests/install-packages tests/packages.txt bench/packages.txt
+	@lines=$$(mktemp) && trap 'rm -f "$$lines"' EXIT && status=0 \
+	&& { CHAOS=full CHAOS_TABLE="$$lines" $(BIN)/pytest -n 2 tests/chaos $(CHAOS_ARGS) || status=$$?; } \
+	&& PYTHONPATH=tests $(BIN)/python -m chaos.table "$$lines" && exit $$status
 endif
 
 lint: $(VENV)/.installed-test

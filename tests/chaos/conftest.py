@@ -98,7 +98,7 @@ def scene(start_daemon: Callable[..., Any], place: Path) -> Iterator[Callable[..
     started: list[Scene] = []
 
     def start(*words: Any, **keys: Any) -> Scene:
-        started.append(Scene(start_daemon, place, *words, **keys))
+        started.append(Scene(keys.pop("start_daemon", start_daemon), place, *words, **keys))
         return started[-1]
 
     yield start

@@ -8,12 +8,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from chaos.kinds import Kind, frozen, kind_of, leaders, visitors_program
 from chaos.load import CLIENTS, Crowd, Visitors
 from chaos.nginx import Nginx
-from harness.daemon import FCGIPM, Daemon
+from harness.daemon import Daemon
 from harness.ports import free_port
 from harness.waiting import until
 
@@ -55,9 +55,6 @@ def altered(how: str) -> Sequence[str]:
     return (sys.executable, str(Path(__file__).parent / "altered.py"), how)
 
 
-PLAIN: Final = (FCGIPM,)
-
-
 class Scene:
     """A daemon below *place* with the application "app" of a kind, by default three instances on a Unix socket."""
 
@@ -68,11 +65,14 @@ class Scene:
         kind: str = "mortal",
         *,
         tcp: bool = False,
-        program: Sequence[str] = PLAIN,
+        program: Sequence[str] = (),
         others: str = "",
         **keys: Any,
     ) -> None:
-        """*keys* are more of the application's table, *others* is the text of other tables."""
+        """*keys* are more of the application's table, *others* is the text of other tables.
+
+        *start_daemon* is the fixture, or `Systemd.start`; *program* is run in fcgipm's place.
+        """
         self._start_daemon, self._program, self._others = start_daemon, program, others
         self.place = place
         self.kind: Kind = kind_of(kind, place)
@@ -84,11 +84,18 @@ class Scene:
         self.address: str | int = self._keys["port"] if tcp else str(self.daemon.socket("app"))
 
     def _started(self, wait: str) -> Daemon:
-        return self._start_daemon(self._text, directory=self.place, wait=wait, program=self._program)
+        more = {"program": self._program} if self._program else {}
+        return self._start_daemon(self._text, directory=self.place, wait=wait, **more)
 
     def start_again(self) -> None:
         """Start the daemon again, after its keeper was killed or has ended."""
         self.daemon = self._started("answering")
+
+    def stop(self) -> int:
+        """End the daemon as it wants to be ended, and return its exit status."""
+        self.daemon.remember()
+        self.daemon.process.terminate()
+        return self.daemon.process.wait(60)
 
     def define(self, **changes: Any) -> int:
         """Write the application's definition anew, with a version of its own; return that.
@@ -105,13 +112,13 @@ class Scene:
         if self.daemon.process.poll() is None:
             self.daemon.remember()
             self.daemon.process.terminate()
-            until(self._killed_all, within=30, what="the end of the daemon")
+        until(self._killed_all, within=30, what="the end of the daemon")
 
     def _killed_all(self) -> bool:
         for pid in self.pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        return self.daemon.process.poll() is not None
+        return self.daemon.process.poll() is not None and not self.pids()
 
     def others(self, text: str) -> None:
         """Write other tables beside the application's, in place of those before."""

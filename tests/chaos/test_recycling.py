@@ -37,9 +37,8 @@ def test_recycling_by_max_requests(
     record: Record,
     program: tuple[str, ...],
 ) -> None:
-    more = {"program": program} if program else {}
     limits = {"processes": None, "min-processes": 3, "max-processes": 4, "max-requests": 20}
-    stage = scene("mortal", uri=["/"], **limits, **more)
+    stage = scene("mortal", uri=["/"], **limits, program=program)
     web = snippet(stage)
     with crowd_at(stage.place, {"nginx": ("http", str(web.address))}, pause=0.02) as crowd:
         met = set(stage.pids())
