@@ -13,15 +13,21 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fcgipm.config.schema import MILLISECOND, SECOND, Application, Change
+from fcgipm.config.schema import MILLISECOND, SECOND, Application, Change, Probe
 from fcgipm.core import commands as cmd
 from fcgipm.core import events as ev
 from fcgipm.core.backoff import FAILURES, PAUSE
-from fcgipm.core.commands import Command
+from fcgipm.core.commands import Command, Severity, Topic
 from fcgipm.core.events import InstanceId, Instant
-from fcgipm.core.view import AppState, LiveInstance
+from fcgipm.core.proving import MOMENT
+from fcgipm.core.view import AppState, AppView, LiveInstance
 
 APPS = ("blog", "shop")
+OF_CHANGES = {
+    "replaced", "reloaded by an operator", "restarted by an operator", "its files have changed",
+    "its definition has changed", "its definition had changed", "its listening socket could not be taken back",
+}  # fmt: skip
+"""Why an instance goes because a new generation takes its place."""
 
 
 @dataclass
@@ -38,6 +44,10 @@ class Process:
     killed: bool = False
     overdue: bool = False
     """It was not ready in time: its life counts as 0."""
+    canary: bool = False
+    estranged: bool = False
+    """Nobody else has its listener."""
+    ready_at: int = 0
 
 
 @dataclass
@@ -60,6 +70,12 @@ class World(RuleBasedStateMachine):
         self.ever: set[int] = set()
         self.public: dict[str, int] = {}
         self.to_publish: list[cmd.Publish] = []
+        self.probes: list[tuple[str, int]] = []
+        """Those that were sent and not answered yet, also of generations that have been given up since."""
+        self.good: set[tuple[str, int]] = set()
+        """Generations whose probe was answered as it should be."""
+        self.before: dict[str, AppView] = {}
+        """What there was before the event that is being carried out."""
         self.shutdown: cmd.Shutdown | None = None
         self.definitions: dict[str, Application] = {}
         self.sound = True
@@ -78,10 +94,13 @@ class World(RuleBasedStateMachine):
         life=st.sampled_from([0, 30 * SECOND]),
         autostart=st.booleans(),
         quiet=st.booleans(),
+        probe=st.sampled_from([None, Probe(uri="/ping", timeout=4 * SECOND)]),
+        auto_update=st.booleans(),
     )
     def begin(
-        self, *, quiet: bool, tcp: bool, processes: int, init: int, restart: int, life: int, autostart: bool
-    ) -> None:
+        self, *, quiet: bool, tcp: bool, processes: int, init: int, restart: int, life: int, autostart: bool,
+        probe: Probe | None, auto_update: bool,
+    ) -> None:  # fmt: skip
         self.quiet = quiet
         for index, name in enumerate(APPS):
             self.definitions[name] = Application(
@@ -96,6 +115,8 @@ class World(RuleBasedStateMachine):
                 stop_timeout=3 * SECOND,
                 start_timeout=2 * SECOND,
                 autostart=autostart or index == 0,
+                probe=probe,
+                auto_update=auto_update and index == 0,
             )
             self.public[name] = 1
         self.sim = Simulation(*self.definitions.values())
@@ -109,13 +130,25 @@ class World(RuleBasedStateMachine):
         self.sound = sound
 
     def give_soundly(self, event: ev.Event) -> None:
-        self.carry_out(self.sim.given(event))
+        self.step(event)
         for _ in range(100):
             due = self.sim.engine.deadline()
             if due is None or due > self.sim.now:
                 return
-            self.carry_out(self.sim.given(ev.Tick()))
+            self.step(ev.Tick())
         raise AssertionError("the loop would spin")
+
+    def views(self) -> dict[str, AppView]:
+        return {view.name: view for view in self.sim.engine.view(self.sim.now)}
+
+    def step(self, event: ev.Event) -> None:
+        self.before = before = self.views()
+        told = len(self.sim.told)
+        commands = self.sim.given(event)
+        for tell in self.sim.told[told:]:
+            if tell.topic is Topic.GENERATION_ABANDONED and tell.severity is Severity.ERROR and tell.app is not None:
+                self.check_untouched(tell.app, before[tell.app], event, commands)
+        self.carry_out(commands)
 
     def carry_out(self, commands: list[Command]) -> None:
         for command in commands:
@@ -124,7 +157,7 @@ class World(RuleBasedStateMachine):
                     self.check_spawn(command)
                     self.ever.add(command.instance)
                     self.processes[command.instance] = Process(
-                        app=command.app, generation=command.generation, ordered_at=self.sim.now
+                        app=command.app, generation=command.generation, ordered_at=self.sim.now, canary=command.canary
                     )
                 case cmd.Retire():
                     self.check_retire(command)
@@ -135,7 +168,11 @@ class World(RuleBasedStateMachine):
                             process.overdue = not process.ready
                             self.kill(command.instance, ev.Removal.CUT)
                 case cmd.Publish():
+                    self.check_publish(command)
                     self.to_publish.append(command)
+                case cmd.Probe():
+                    self.check_probe(command)
+                    self.probes.append((command.app, command.generation))
                 case cmd.Shutdown(finished=False):
                     pass
                 case cmd.Shutdown():
@@ -149,9 +186,67 @@ class World(RuleBasedStateMachine):
         assert self.shutdown is None
         assert not self.sim.engine.shutting_down, "started while shutting down"
         assert command.app in self.definitions, "an app that is not configured was started"
+        lost = {one.generation for one in self.processes.values() if one.app == command.app and one.estranged}
+        assert command.canary or command.generation not in lost, "started on a listener that nobody has"
+        if self.definitions[command.app].port is not None and not command.canary:
+            self.check_roll(command)
         if command.app not in self.touched:
             self.check_delays(self.definitions[command.app], self.rows[command.app])
             self.rows[command.app].starts.append(self.sim.now)
+
+    def met(self, number: int, app: str) -> bool:
+        """Return whether visitors come to a process that is ready."""
+        one = self.processes[number]
+        definition = self.definitions.get(app)
+        is_shared = definition is not None and definition.port is not None
+        return one.app == app and one.ready and not one.canary and (is_shared or one.generation == self.public.get(app))
+
+    def check_untouched(self, app: str, before: AppView, event: ev.Event, commands: list[Command]) -> None:
+        """A generation was given up because it has failed: nothing becomes of who serves."""
+        ended = event.instance if isinstance(event, ev.Exited) else None
+        old = {one.instance for one in before.instances if one.state == "ready" and self.met_in(before, one.instance)}
+        now = {one.instance for one in self.views()[app].instances if one.state == "ready"}
+        assert old - {ended} <= now, "who serves has to go because a new generation has failed"
+        assert not old & {one.instance for one in commands if isinstance(one, cmd.Retire)}
+
+    def met_in(self, view: AppView, number: int) -> bool:
+        return number in self.processes and self.met(number, view.name)
+
+    def check_probe(self, command: cmd.Probe) -> None:
+        """Nobody but the probe can come there, and all who are to be proved are ready."""
+        assert self.definitions[command.app].probe is not None
+        assert (command.app, command.generation) not in {*self.probes, *self.good}, "asked twice"
+        mine = [one for one in self.processes.values() if one.app == command.app]
+        asked = [one for one in mine if one.generation == command.generation and not one.killed]
+        assert any(one.ready for one in asked)
+        definition = self.definitions[command.app]
+        if definition.port is None:
+            assert command.generation > self.public[command.app]
+        else:
+            assert all(one.canary for one in asked)
+
+    def check_publish(self, command: cmd.Publish) -> None:
+        """What replaces others that serve was proved; and a port is free."""
+        definition = self.definitions.get(command.app)
+        if definition is not None and definition.port is not None:
+            held = any(one.app == command.app and one.estranged for one in self.processes.values())
+            assert not held, "bound while others have the port"
+        view = self.views()[command.app]
+        serving = [number for number, one in self.processes.items() if self.met(number, command.app)
+                   and not one.killed and not one.estranged and self.stays(command.app, number)]  # fmt: skip
+        if definition is None or view.state is AppState.STOPPED or not serving:
+            return
+        new = [one for number, one in self.processes.items() if one.generation == command.generation
+               and one.app == command.app and not one.killed and self.stays(command.app, number)]  # fmt: skip
+        assert len(new) >= 1, "published without an instance"
+        assert len(new) == view.wanted
+        assert all(one.ready and self.sim.now - one.ready_at >= MOMENT for one in new), "published unproved"
+        if definition.probe is not None:
+            assert (command.app, command.generation) in self.good, "published although its probe was not answered"
+
+    def stays(self, app: str, number: int) -> bool:
+        view = self.views()[app]
+        return any(one.instance == number and one.state != "retiring" for one in view.instances)
 
     def check_delays(self, definition: Application, row: Row) -> None:
         """Only deaths have brought this start about: it obeys restart-delay and back-off."""
@@ -184,8 +279,24 @@ class World(RuleBasedStateMachine):
             if lives and definition and self.sim.now - (one.started_at or 0) >= definition.min_server_life:
                 self.rows[app].failures = 0
 
+    def check_roll(self, command: cmd.Spawn) -> None:
+        """On a port that others share the new program comes only after a canary of it was proved."""
+        rollout = self.views()[command.app].rollout
+        if rollout is None or rollout.generation != command.generation:
+            return
+        assert rollout.phase == "rolling"
+        if self.definitions[command.app].probe is not None:
+            assert (command.app, command.generation) in self.good, "came to visitors unproved"
+
     def check_retire(self, command: cmd.Retire) -> None:
         process = self.processes.get(command.instance)
+        if process is not None:
+            rollout = self.views()[process.app].rollout
+            if rollout is not None and rollout.phase in ("gathering", "proving") and not process.canary:
+                is_met = (
+                    self.definitions[process.app].port is not None or process.generation == self.public[process.app]
+                )
+                assert not is_met or command.why not in OF_CHANGES, "who serves goes before the new generation is met"
         if process is not None and not command.cut:
             assert process.started_at is not None, "asked to verify a process that does not exist yet"
 
@@ -230,7 +341,7 @@ class World(RuleBasedStateMachine):
     def becomes_ready(self, data: st.DataObject) -> None:
         number = self.some(data, kind="starting")
         if number is not None:
-            self.processes[number].ready = True
+            self.processes[number].ready, self.processes[number].ready_at = True, self.sim.now
             how = ev.Readiness.ACCEPTING
             self.give(ev.BecameReady(instance=InstanceId(number), how=how, at=self.sim.now))
 
@@ -279,7 +390,18 @@ class World(RuleBasedStateMachine):
         else:
             self.give(ev.PublishFailed(app=order.app, generation=order.generation, error="ENOSPC"))
 
-    @rule(span=st.sampled_from([1, 20 * MILLISECOND, 1 * SECOND, 6 * SECOND, 31 * SECOND, PAUSE]))
+    @rule(data=st.data(), error=st.sampled_from([None, None, "500 instead of 200"]))
+    def a_probe_is_answered(self, data: st.DataObject, error: str | None) -> None:
+        if self.probes:
+            self.answer(data.draw(st.sampled_from(self.probes)), error)
+
+    def answer(self, probe: tuple[str, int], error: str | None) -> None:
+        self.probes.remove(probe)
+        if error is None:
+            self.good.add(probe)
+        self.give(ev.Probed(app=probe[0], generation=probe[1], error=error))
+
+    @rule(span=st.sampled_from([1, 20 * MILLISECOND, MOMENT, 1 * SECOND, 6 * SECOND, 31 * SECOND, PAUSE]))
     def time_passes(self, span: int) -> None:
         sound, self.sound = self.sound, False
         self.let_time_pass(span)
@@ -295,7 +417,7 @@ class World(RuleBasedStateMachine):
             self.sim.now = due
             for app in APPS:
                 self.heal_by_age(app)
-            self.carry_out(self.sim.given(ev.Tick()))
+            self.step(ev.Tick())
         else:
             raise AssertionError("more than 2,000 deadlines in one span")
         self.sim.now = end
@@ -303,12 +425,13 @@ class World(RuleBasedStateMachine):
             self.heal_by_age(app)
 
     @precondition(lambda self: not self.quiet)
-    @rule(app=st.sampled_from(APPS), verb=st.sampled_from(["start", "stop", "restart", "changed"]))
+    @rule(app=st.sampled_from(APPS), verb=st.sampled_from(["start", "stop", "restart", "reload", "reload", "changed"]))
     def people_speak(self, app: str, verb: str) -> None:
         events: dict[str, ev.Event] = {
             "start": ev.StartRequested(app=app),
             "stop": ev.StopRequested(app=app),
             "restart": ev.RestartRequested(app=app),
+            "reload": ev.ReloadRequested(app=app),
             "changed": ev.ProgramChanged(app=app),
         }
         self.touched.add(app)
@@ -323,8 +446,10 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: not self.quiet)
     @rule(app=st.sampled_from(APPS), generation=st.integers(1, 4))
     def somebody_waits(self, app: str, generation: int) -> None:
-        if generation < self.public.get(app, 0) and not any(
-            one.app == app and one.generation == generation for one in self.processes.values()
+        if (
+            self.definitions.get(app) is not None
+            and generation < self.public.get(app, 0)
+            and not any(one.app == app and one.generation == generation for one in self.processes.values())
         ):
             self.give(ev.SomebodyWaits(app=app, generation=generation))
 
@@ -341,12 +466,18 @@ class World(RuleBasedStateMachine):
         self.give(ev.ConfigurationApplied(applications=kept, changes={"blog": change}))
 
     @precondition(lambda self: not self.quiet)
-    @rule()
-    def the_manager_is_replaced(self) -> None:
-        """A new engine is made from what the keeper knows; orders under way are still answered."""
+    @rule(estranged=st.sampled_from([False, False, False, True]))
+    def the_manager_is_replaced(self, *, estranged: bool) -> None:
+        """A new engine is made from what the keeper knows; orders under way are still answered.
+
+        With the keeper, too, where the instances are *estranged*: nobody else has their listeners.
+        """
         if self.sim.engine.shutting_down:
             return
+        self.probes.clear()
         self.touched.update(one.app for one in self.processes.values() if one.started_at is None or one.killed)
+        for one in self.processes.values():
+            one.estranged = one.estranged or (estranged and not one.canary)
         living = [
             LiveInstance(
                 instance=InstanceId(number),
@@ -356,6 +487,8 @@ class World(RuleBasedStateMachine):
                 started_at=Instant(one.started_at),
                 ready_at=Instant(one.started_at) if one.ready else None,
                 asked=one.asked,
+                canary=one.canary,
+                estranged=one.estranged,
             )
             for number, one in self.processes.items()
             if one.started_at is not None and not one.killed
@@ -369,7 +502,12 @@ class World(RuleBasedStateMachine):
         for one in self.processes.values():
             one.retire_ordered = False
         now = self.sim.now
-        published = {name: self.public.get(name, 1) for name in self.definitions}
+        lost = {(one.app, one.generation) for one in self.processes.values() if one.estranged}
+        published = {
+            name: self.public.get(name, 1) for name, definition in self.definitions.items()
+            if not any(app == name and (definition.port is not None or generation == self.public.get(name))
+                       for app, generation in lost)
+        }  # fmt: skip
         self.sim = Simulation(
             *self.definitions.values(),
             living=living,
@@ -381,9 +519,9 @@ class World(RuleBasedStateMachine):
         self.give(ev.Tick())
 
     @precondition(lambda self: len(self.ever) > 3 and not self.quiet)
-    @rule()
-    def the_daemon_is_asked_to_end(self) -> None:
-        self.give(ev.ShutdownRequested())
+    @rule(keeps=st.booleans())
+    def the_daemon_is_asked_to_end(self, *, keeps: bool) -> None:
+        self.give(ev.ShutdownRequested(keeps_sockets=keeps))
 
     # ── what holds after any history ─────────────────────────────────────────────────────────────────────────────
 
@@ -401,7 +539,9 @@ class World(RuleBasedStateMachine):
         for app in self.sim.engine.view(self.sim.now):
             if app.state is AppState.STOPPED or any(order.app == app.name for order in self.to_publish):
                 continue  # within milliseconds the old generation is not the published one any more
-            staying = [one for one in app.instances if one.state != "retiring"]
+            canaries = [number for number, one in self.processes.items() if one.canary and one.app == app.name]
+            staying = [one for one in app.instances if one.state != "retiring" and one.instance not in canaries]
+            assert sum(one.instance in canaries and one.state != "retiring" for one in app.instances) <= 1
             published = [one for one in staying if one.generation == app.generation]
             definition = self.definitions.get(app.name)
             if definition is None or definition.port is None:
@@ -452,6 +592,7 @@ class World(RuleBasedStateMachine):
         """Whatever happened: asked to end, and with a keeper that does its work, the daemon ends and leaves nothing."""
         if not hasattr(self, "sim") or not self.sound:
             return
+        self.settle()
         self.give(ev.ShutdownRequested())
         for _ in range(500):
             if self.shutdown is not None:
@@ -460,10 +601,68 @@ class World(RuleBasedStateMachine):
         assert self.shutdown is not None, "the daemon never ended"
         assert not self.processes
 
-    def let_everything_go(self) -> None:
+    def settle(self) -> None:
+        """With a keeper that does its work, and programs that run, every change comes to its end."""
+        if self.sim.engine.shutting_down:
+            return
+        for _ in range(1_000):
+            while (
+                self.probes
+                or self.to_publish
+                or any(not one.ready or one.retire_ordered or one.killed for one in self.processes.values())
+            ):
+                self.let_everything_work()
+            due = self.sim.engine.deadline()
+            if self.is_settled() or due is None:
+                break
+            self.let_time_pass(max(due - self.sim.now, 1))
+        assert self.is_settled(), self.views()
+
+    def is_settled(self) -> bool:
+        return all(
+            view.rollout is None
+            and all(one.state == "ready" for one in view.instances)
+            and view.state in (AppState.RUNNING, AppState.STOPPED, AppState.FAILED)
+            and (view.state is not AppState.RUNNING or view.ready == view.wanted)
+            for view in self.views().values()
+        )
+
+    def let_everything_work(self) -> None:
+        for probe in list(self.probes):
+            self.answer(probe, None)
+        self.let_everything_be_published()
+        for number in list(self.processes):
+            process = self.processes.get(number)
+            if process is None:
+                continue
+            if process.started_at is None and not process.killed:
+                process.started_at = self.sim.now
+                self.give(ev.Spawned(instance=InstanceId(number), pid=1000 + number, at=self.sim.now))
+            if process.retire_ordered and not process.killed:
+                self.kill(number, ev.Removal.KILLED)
+            if process.killed:
+                self.finish(number)
+            elif not process.ready:
+                process.ready, process.ready_at = True, self.sim.now
+                how = ev.Readiness.ACCEPTING
+                self.give(ev.BecameReady(instance=InstanceId(number), how=how, at=self.sim.now))
+
+    def finish(self, number: int) -> None:
+        process = self.processes.pop(number)
+        at = self.sim.now
+        if process.started_at is None:
+            self.give(ev.SpawnFailed(instance=InstanceId(number), step="exec", error="killed", at=at))
+        else:
+            self.give(ev.Exited(instance=InstanceId(number), code=None, signal=9, dumped=False, at=at))
+
+    def let_everything_be_published(self) -> None:
         while self.to_publish:
             order = self.to_publish.pop(0)
+            self.public[order.app] = order.generation
             self.give(ev.Published(app=order.app, generation=order.generation, at=self.sim.now))
+
+    def let_everything_go(self) -> None:
+        self.let_everything_be_published()
         for number, process in list(self.processes.items()):
             if process.started_at is None:
                 del self.processes[number]
