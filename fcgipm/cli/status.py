@@ -48,6 +48,8 @@ def details(app: Mapping[str, Any], *, width: int | None, colour: bool) -> list[
         ("queue", _queue(app)),
         ("restarts", number(app["restarts"])),
         ("generation", number(app["generation"])),
+        ("rollout", _rollout(app)),
+        ("given up", _given_up(app)),
         ("memory", size(_memory(app))),
         ("why", str(app["reason"] or "")),
         ("no more", _limit(app)),
@@ -80,7 +82,7 @@ def _row(app: Mapping[str, Any]) -> Row:
         "MEM": size(_memory(app)),
         "UPTIME": span(max(ages, default=None)),
         "SOCKET": number(app["address"]),
-        "LAST/NEXT": ", ".join(filter(None, (*_remarks(app), _limit(app), app["reason"], app["next"]))) or "-",
+        "LAST/NEXT": ", ".join(filter(None, (*_remarks(app), *_changes(app), _limit(app), *_last(app)))) or "-",
     }
 
 
@@ -121,6 +123,29 @@ def _remarks(app: Mapping[str, Any]) -> list[str]:
     if app.get("queue_abandoned"):
         remarks.append(f"{app['queue_abandoned']} gave up")
     return remarks
+
+
+def _changes(app: Mapping[str, Any]) -> list[str]:
+    """Return what is on its way, and what has failed that the application itself does not speak of any more."""
+    given_up = app.get("given_up")
+    failed = given_up is not None and given_up["why"] not in (app["reason"] or "")
+    return [text for text in (_rollout(app), f"given up: {_given_up(app)}" if failed else "") if text]
+
+
+def _rollout(app: Mapping[str, Any]) -> str:
+    rollout = app.get("rollout")
+    if rollout is None:
+        return ""
+    return f"generation {rollout['generation']} {rollout['phase']}, {rollout['ready']} of {rollout['of']} ready"
+
+
+def _given_up(app: Mapping[str, Any]) -> str:
+    given_up = app.get("given_up")
+    return "" if given_up is None else f"generation {given_up['generation']}: {given_up['why']}"
+
+
+def _last(app: Mapping[str, Any]) -> tuple[str, str]:
+    return app["reason"] or "", app["next"] or ""
 
 
 def _limit(app: Mapping[str, Any]) -> str:

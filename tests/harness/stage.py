@@ -89,6 +89,8 @@ class Stage:
     """Applications whose instances cannot be spawned."""
     slow: bool = False
     """Whether instances become ready by `make_ready` only."""
+    answers: Callable[[socket.socket], None] | None = None
+    """Speaks for a generation that nobody meets yet, over a connection to it, in a thread; without it there is none."""
     deaf: bool = False
     applied: Callable[[int], wire.Applied] | None = None
     dynamic: Dynamic | None = None
@@ -291,6 +293,8 @@ class Stage:
                 self.notes[order.app] = order.text
             case wire.Shutdown(finished=True):
                 self.manager.kill()  # the hastiest of keepers
+            case wire.Connect():
+                self._connect(order)
             case wire.Apply() if self.applied is not None:
                 self.channel.send(self.applied(order.request))
             case _:
@@ -342,6 +346,22 @@ class Stage:
         listener = self._listener_fact(name, 1)
         report = wire.Opened(root=order.root, path=order.path, definition=to_json(definition), listener=listener)
         self.channel.send(report)
+
+    def _connect(self, order: wire.Connect) -> None:
+        if self.answers is None:
+            failed = wire.ConnectFailed(app=order.app, generation=order.generation, error="nobody listens there")
+            self.channel.send(failed)
+            return
+        mine, its = socket.socketpair()
+        with its:
+            self.channel.send(wire.Connected(app=order.app, generation=order.generation), [its.fileno()])
+        mine.settimeout(10)
+        threading.Thread(target=self._answer, args=(mine, self.answers), daemon=True).start()
+
+    @staticmethod
+    def _answer(sock: socket.socket, answers: Callable[[socket.socket], None]) -> None:
+        with sock, contextlib.suppress(OSError):
+            answers(sock)
 
     def _obstacle(self, name: str) -> Literal["missing", "directory", "forbidden"]:
         if name in self.scripts:

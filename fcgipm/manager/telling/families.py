@@ -159,6 +159,19 @@ FAMILIES: Final = {
             "chosen by the policy, found busy, and left alone.",
         ),
         Family(
+            name="app_generation", type=Type.GAUGE, labels=("app",),
+            help="The generation that visitors reach, 0 for none.",
+            notes="It grows by each reload, restart and changed definition that succeeds, and by stops.",
+        ),
+        Family(
+            name="generations_total", type=Type.COUNTER, labels=("app", "result", "reason"),
+            values=("start-failed", "died", "probe", "too-slow", "publish", "interrupted", "superseded"),
+            help="New generations, by what became of them: published, or given-up, and then why.",
+            notes="Without a reason where they were published. start-failed, died: an instance. probe: its answer was "
+            "wrong, or too late. too-slow: not ready within start-timeout. publish: its socket could not be made "
+            "public. interrupted: the manager that had begun it died. superseded: somebody wanted a newer one.",
+        ),
+        Family(
             name="connections_cut_total", type=Type.COUNTER, labels=("app",),
             help="Connections that were cut because an instance had to go before it had answered.",
             notes="Outlives the manager.",

@@ -24,7 +24,7 @@ from fcgipm.core.events import Instant, Sample
 from fcgipm.core.view import AppView
 from fcgipm.manager.observing.usage import Usage, read_process, read_usage
 from fcgipm.manager.telling.families import APP_STATES, CLASSES, FAMILIES, INSTANCE_STATES, PREFIX, Type
-from fcgipm.manager.telling.tally import AppTally, Histogram, Tally
+from fcgipm.manager.telling.tally import PUBLISHED, AppTally, Histogram, Tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +124,7 @@ class _Scrape(Collector):
         for state in INSTANCE_STATES:
             self._add("instances", (app.name, state), numbers[state])
         self._add("instances_limit", (app.name,), app.most)
+        self._add("app_generation", (app.name,), app.generation)
         self._add("instance_load_ratio", (app.name,), None if app.load is None else float(app.load))
         self._add("connections_cut_total", (app.name,), app.cut)
         pause = 0 if app.backoff_until is None else max(0, app.backoff_until - self._picture.now)
@@ -141,7 +142,7 @@ class _Scrape(Collector):
     def _add_counters(self, app: str, counted: AppTally) -> None:
         for name, by_reason in counted.by_reason.items():
             for reason, count in by_reason.items():
-                self._add(name, (app, reason), count)
+                self._add(name, (app, *_labels(name, reason)), count)
         self._add("start_failures_total", (app,), counted.start_failures)
         self._add("output_dropped_bytes_total", (app,), counted.dropped)
         self._add("listen_queue_abandoned_total", (app,), counted.abandoned)
@@ -157,6 +158,13 @@ class _Scrape(Collector):
 
     def _add_histogram(self, name: str, app: str, histogram: Histogram) -> None:
         self._families[name].add_metric((app,), buckets=histogram.cumulative(), sum_value=histogram.sum)
+
+
+def _labels(name: str, reason: str) -> tuple[str, ...]:
+    """Return the labels beside the application that a count of this *reason* has."""
+    if name != "generations_total":
+        return (reason,)
+    return (reason, "") if reason == PUBLISHED else ("given-up", reason)
 
 
 def _family(name: str) -> Metric:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from fcgipm.codec import to_json
 from fcgipm.config.schema import External
 from fcgipm.core.events import Instant, Sample
 from fcgipm.core.view import AppView, InstanceView
@@ -18,6 +19,7 @@ _SECOND: Final = 1_000_000_000
 _OF_INSTANCES: Final = (
     "generation", "processes", "processes_min", "processes_max", "ready", "queue", "queue_limit", "queue_oldest",
     "queue_abandoned", "busy", "load", "restarts", "denied",
+    "rollout", "given_up",
 )  # fmt: skip
 """What is only known of applications whose instances fcgipm starts."""
 
@@ -88,6 +90,8 @@ def _managed(
         "load": None if view.load is None else round(float(view.load), 3),
         "restarts": view.restarts,
         "denied": view.denied or None,
+        "rollout": None if view.rollout is None else to_json(view.rollout),
+        "given_up": None if view.given_up is None else to_json(view.given_up),
         "reason": view.reason or None,
         "next": _next(view, now),
         "instances": [_instance(instance, usage, now) for instance in view.instances],

@@ -23,8 +23,11 @@ _COUNTED: Final = {
     Topic.INSTANCE_REMOVED: "retirements_total",
     Topic.INSTANCE_SPARED: "retirements_total",
     Topic.OVERLOADED: "spawns_total",
+    Topic.GENERATION_ABANDONED: "generations_total",
 }
 """Which message is counted by which metric, under the message's reason."""
+PUBLISHED: Final = "published"
+"""What stands among the reasons of generations for those that were not given up."""
 _GONE: Final = "gone"
 """The reason of the message that a retired instance has ended."""
 _REMOVALS: Final = frozenset(how.value for how in Removal)
@@ -129,6 +132,7 @@ class AppTally:
     def by_reason(self) -> dict[str, Counter[str]]:
         """The counts of each metric by reason, at 0 where nothing was counted."""
         found = {name: Counter(dict.fromkeys(FAMILIES[name].values, 0)) for name in sorted(set(_COUNTED.values()))}
+        found["generations_total"][PUBLISHED] = 0
         for (name, reason), count in self._counts.items():
             found[name][reason] = count
         return found
@@ -171,7 +175,9 @@ class Tally:
         name, counted = _COUNTED.get(tell.topic), self.app(tell.app)
         if tell.reason == _TURNS_AWAY and tell.topic is not Topic.OVERLOADED:
             return
-        if tell.topic is Topic.START_FAILED:
+        if tell.topic is Topic.GENERATION_PUBLISHED:
+            counted.count("generations_total", PUBLISHED)
+        elif tell.topic is Topic.START_FAILED:
             counted.start_failures += 1
         elif tell.topic is Topic.INSTANCE_REMOVED and tell.reason not in _REMOVALS:
             if tell.reason == _GONE:

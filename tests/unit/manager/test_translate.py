@@ -12,7 +12,7 @@ from fcgipm.manager.translate import changes, event_of, order_of, published
 
 NOT_THE_CORES = {
     "Snapshot", "Handed", "Begun", "Signalled", "Applied", "Denied", "Drained", "Told", "Opened", "OpenFailed",
-    "Unseen",
+    "Unseen", "Connected", "ConnectFailed", "UpgradeFailed",
 }  # fmt: skip
 AT = Instant(5)
 ONE = InstanceId(1)
