@@ -130,6 +130,8 @@ class Snapshot:
     next_instance: int
     ending: int | None
     """The exit status with which the daemon is to end, where that is decided."""
+    keeps_sockets: bool = False
+    """Whether its sockets outlive the daemon, so that visitors can wait there for the next one."""
     upgraded: Upgraded | None = None
     """The last time that was done; None: this process has always run this program."""
 

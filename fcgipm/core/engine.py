@@ -38,7 +38,8 @@ class Engine:
     """All applications.
 
     *published* is the published generation of each; 0 where none is, 1 where nothing is said at all.  *moved* are those
-    whose published listener is not where their definition has it.
+    whose published listener is not where their definition has it.  With *keeps_sockets* they outlive the daemon,
+    whoever ends it.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class Engine:
         moved: Collection[str] = (),
         notes: Mapping[str, str] | None = None,
         next_instance: int = 1,
+        keeps_sockets: bool = False,
         now: Instant,
     ) -> None:
         self._next_instance = next_instance
+        self._keeps_sockets = keeps_sockets
         self._ending: Shutdown | None = None
         self._moved = frozenset(moved)
         self._outdated = frozenset(alive.app for alive in living if alive.outdated)
@@ -277,7 +280,8 @@ class Engine:
         severity = Severity.ERROR if status else Severity.INFO
         out.append(Tell(severity=severity, topic=Topic.SHUTDOWN, app=None, text=f"shutting down: {why}"))
         for books in self._books.values():
-            wishes.leave(books, "fcgipm is shutting down", now, out, keeps_socket=keeps_sockets)
+            keeps = keeps_sockets or self._keeps_sockets
+            wishes.leave(books, "fcgipm is shutting down", now, out, keeps_socket=keeps)
 
 
 def _have_judged(concerned: list[Books] | None, event: Event, now: Instant) -> None:

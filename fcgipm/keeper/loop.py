@@ -25,9 +25,12 @@ from fcgipm.keeper.instances.outputs import Outputs
 from fcgipm.keeper.instances.programs import Programs
 from fcgipm.keeper.instances.starting import Starting
 from fcgipm.keeper.instances.strays import Strays
+from fcgipm.keeper.keeping import statefile
 from fcgipm.keeper.keeping.record import Books, Record
+from fcgipm.keeper.keeping.state import State, StateError
 from fcgipm.keeper.keeping.statefile import StateFile
 from fcgipm.keeper.keeping.store import Store, is_stored
+from fcgipm.keeper.keeping.takeback import Stored, take_back
 from fcgipm.keeper.listening.given import Given
 from fcgipm.keeper.listening.guard import Guard
 from fcgipm.keeper.listening.listeners import Listeners
@@ -120,7 +123,7 @@ class Keeper:
         given: Given,
     ) -> None:
         """Put the parts together; what must be closed goes onto *stack*."""
-        self._stack, self._runtime = stack, runtime
+        self._stack, self._runtime, self._service = stack, runtime, service
         self._started_at, self._started_unix = time.monotonic_ns(), wall_clock()
         dispatch = Dispatch(log)
         stack.callback(dispatch.close)
@@ -160,7 +163,8 @@ class Keeper:
     def open(self, report_start: Callable[[Outcome], None]) -> None:
         """Bind all sockets and make everything ready for `run`; raise `StartError` with all problems."""
         context = self._context
-        self._bind_all()
+        left = self._left_by_another()
+        self._bind_all(left)
         # After the others: while those are refused, nobody must find a control socket that is about to go again.
         try:
             self._own = OwnSockets(context.loaded, context.diag, self._guard, self._places, context.tell)
@@ -229,6 +233,8 @@ class Keeper:
         self._starting.began = self._programs.began
         self._dynamic.dropped = self._starting.forget_recipes
         try:
+            self._dynamic.reopen(() if left is None else left.scripts)
+            self._listeners.close_strange()
             self._dynamic.define()
         except OSError as error:
             raise StartError(f"scripts cannot be watched: {error}") from error
@@ -257,10 +263,25 @@ class Keeper:
 
     # ── opening ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _bind_all(self) -> None:
+    def _left_by_another(self) -> State | None:
+        try:
+            return statefile.read(self._runtime.fileno())
+        except (StateError, OSError) as error:
+            self._context.say("warning", f"{statefile.NAME} in {self._runtime.directory} cannot be used: {error}")
+        return None
+
+    def _bind_all(self, left: State | None) -> None:
         problems = []
-        for app in self._context.loaded.config.applications.values():
+        context = self._context
+        stored = Stored(context, [one for one in self._service.passed if is_stored(one)])
+        for listener in take_back(context, self._listeners, stored, () if left is None else left.listeners):
+            context.say("info", f"{listener.address} is taken back as systemd has kept it", app=listener.app)
+        stored.close()
+        for app in context.loaded.config.applications.values():
             try:
+                if self._listeners.published(app.name) is not None:
+                    self._listeners.change(app)
+                    continue
                 listener = self._listeners.make(app, 1)
                 self._listeners.enter(listener)
                 self._listeners.publish(listener)
@@ -322,5 +343,9 @@ class Keeper:
             self._ending.decide(status)
 
     def _withdraw_all(self) -> None:
-        for app in self._context.loaded.config.applications:
-            self._listeners.withdraw_all(app)
+        for app in self._context.loaded.config.applications.values():
+            if self._context.store.keeps:
+                with contextlib.suppress(SocketError, LookupError, OSError):
+                    self._listeners.hold_back(app)
+            else:
+                self._listeners.withdraw_all(app.name)

@@ -61,6 +61,7 @@ class State:
             moved=translate.moved(snapshot.listeners, self.applications),
             notes=snapshot.notes,
             next_instance=InstanceId(snapshot.next_instance),
+            keeps_sockets=snapshot.keeps_sockets,
             now=self.now(),
         )
         self.events: Feed[EventRecord] = Feed(EVENTS_KEPT, EVENT_BYTES)

@@ -100,16 +100,22 @@ class Record:
         return decode(self.text())
 
     def farewell(self) -> bytes | None:
-        """Return what is to be known after a graceful end: what people have asked for; None where that is nothing.
+        """Return what is to be known after a graceful end; None where that is nothing.
 
-        An instance that could not be killed is no less ours then.
+        It is what people have asked for, and the sockets in which visitors wait for the next keeper.  An instance that
+        could not be killed is no less ours then.
         """
         if len(self._books.book):
             return self.text()
         wishes = {app: note for app, note in self._books.notes() if note.wish}
-        if not wishes:
+        listeners = [listener for listener in self._books.listeners if listener.outlives]
+        if not wishes and not listeners:
             return None
-        state = replace(self._head(), notes=wishes, ending=None, manager=None, strays=(), generations={})
+        state = replace(
+            self._head(), notes=wishes, ending=None, manager=None, strays=(), generations={},
+            listeners=tuple(map(kept_listener, listeners)),
+            scripts=tuple(script for script in self._books.dynamic.scripts() if listeners and not script.leaving),
+        )  # fmt: skip
         return encode(state)
 
     def _head(self) -> State:
@@ -131,28 +137,30 @@ class Record:
 
 def _of_listener(listener: Listener) -> _Item:
     awaited = listener.vigil is Vigil.AWAITED
-    key = listener.generation, listener.published, listener.closes_at, awaited
+    key = listener.generation, listener.published, listener.closes_at, awaited, listener.stored
 
-    def make() -> str:
-        names, where = listener.names, listener.where
-        return _encoded(
-            KeptListener(
-                app=listener.app,
-                generation=listener.generation,
-                inode=listener.endpoint.inode,
-                published=listener.published,
-                public=listener.public,
-                private=None if names is None else names.private,
-                device=0 if names is None else names.file.device,
-                file=0 if names is None else names.file.inode,
-                address="" if where is None else where[0],
-                port=0 if where is None else where[1],
-                closes_at=listener.closes_at,
-                awaited=awaited,
-            )
-        )
+    return listener, key, lambda: _encoded(kept_listener(listener))
 
-    return listener, key, make
+
+def kept_listener(listener: Listener) -> KeptListener:
+    """Return what is written down of *listener*."""
+    names, where = listener.names, listener.where
+    return KeptListener(
+        app=listener.app,
+        generation=listener.generation,
+        inode=listener.endpoint.inode,
+        published=listener.published,
+        public=listener.public,
+        private=None if names is None else names.private,
+        device=0 if names is None else names.file.device,
+        file=0 if names is None else names.file.inode,
+        address="" if where is None else where[0],
+        port=0 if where is None else where[1],
+        closes_at=listener.closes_at,
+        awaited=listener.vigil is Vigil.AWAITED,
+        stored=listener.stored,
+        given=listener.is_given,
+    )
 
 
 def _of_instance(instance: Instance) -> _Item:

@@ -54,6 +54,10 @@ class KeptListener:
     """While it is watched for late-comers."""
     awaited: bool = False
     """Whether somebody has come to it, and no instance since."""
+    stored: str = ""
+    """The name under which systemd keeps it."""
+    given: bool = False
+    """Whether systemd has opened it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from fcgipm.keeper.listening.sockets import SocketError
+from fcgipm.keeper.listening.sockets import SocketError, is_internet
 from fcgipm.linux.systemd import Passed
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _SUFFIX: Final = ".socket"
 """A socket is called as its unit, where that gives it no name."""
-_INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 
 
 class Given:
@@ -92,7 +91,7 @@ def _listening(one: Passed, app: Application | None) -> socket.socket:
         raise SocketError(f"{text} that is no socket")
     # Looked at through a copy: what is refused stays as it was.
     with socket.socket(fileno=os.dup(one.number)) as sock:
-        if sock.family not in (*_INTERNET, socket.AF_UNIX):
+        if sock.family != socket.AF_UNIX and not is_internet(sock):
             raise SocketError(f"{text} of a family that no web server speaks to; it must be a Unix or a TCP socket")
         if sock.type != socket.SOCK_STREAM:
             raise SocketError(f"{text} that takes no connections; ListenStream= makes one that does")
@@ -103,7 +102,7 @@ def _listening(one: Passed, app: Application | None) -> socket.socket:
 
 def _is_at(sock: socket.socket, app: Application) -> bool:
     """Return whether *sock* listens where the definition of *app* says."""
-    if sock.family in _INTERNET:
+    if is_internet(sock):
         host, port, *_ = sock.getsockname()
         family = socket.AF_INET6 if ":" in app.address else socket.AF_INET
         if port != app.port or family != sock.family:
@@ -119,7 +118,7 @@ def _is_at(sock: socket.socket, app: Application) -> bool:
 
 def _where(sock: socket.socket) -> str:
     name = sock.getsockname()
-    if sock.family in _INTERNET:
+    if is_internet(sock):
         return f"[{name[0]}]:{name[1]}" if sock.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
     return name.decode(errors="replace").replace("\0", "@") if isinstance(name, bytes) else name or "no address"
 

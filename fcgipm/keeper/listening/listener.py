@@ -66,6 +66,11 @@ class Listener:
         """Whether all generations use it, and nothing has to be done to make it public."""
         return self.names is None
 
+    @property
+    def outlives(self) -> bool:
+        """Whether visitors can go on to come to it when the daemon has ended."""
+        return self.published and bool(self.stored)
+
     def is_at(self, app: Application) -> bool:
         """Return whether it is where the definition of *app* has its socket."""
         if self.where is not None:

@@ -17,6 +17,7 @@ from typing import Final
 from fcgipm import wire
 from fcgipm.config.schema import SECOND, Application
 from fcgipm.keeper.context import Context
+from fcgipm.keeper.keeping.state import KeptListener
 from fcgipm.keeper.listening import rights, sockets
 from fcgipm.keeper.listening.canaries import Canaries, connection_to
 from fcgipm.keeper.listening.guard import Guard
@@ -51,12 +52,23 @@ class Listeners:
         """Return a new listener of *app*: bound, not yet published.  It is not in the books: see `enter`."""
         return self._making.make(app, generation, self._all)
 
+    def take_back(self, kept: KeptListener, sock: socket.socket, *, stored: str = "") -> Listener:
+        """Enter the listener that *kept* tells of and *sock* is; raise `SocketError` where it can be reached no more.
+
+        *stored* is the name under which systemd keeps it.
+        """
+        listener = self._making.take_back(kept, sock)
+        listener.stored = stored or kept.stored
+        self.enter(listener)
+        return listener
+
     def enter(self, listener: Listener) -> None:
         """Enter what `make` returned into the books."""
         for other in list(self._all):
             if other.app == listener.app and self._is_unused(other):
                 self.close(other)  # a newer definition has come before anybody used it
         self._all.append(listener)
+        self._context.store.put(listener)
         self._context.keeping.changed()
         self._highest[listener.app] = max(listener.generation, self.highest(listener.app))
         if listener.names is not None:
@@ -258,6 +270,15 @@ class Listeners:
                 if listener.names is not None:
                     listener.names.change(attributes)
 
+    def hold_back(self, app: Application) -> None:
+        """Let visitors of *app* wait for the next daemon, at a listener without instances; raise `SocketError`.
+
+        One that all generations share stays as it is.
+        """
+        listener = self.of(app, self.highest(app.name) + 1)
+        if not listener.is_shared:
+            self.publish(listener)
+
     def remove(self, app: str) -> None:
         """Take all listeners of *app* away from the public; each is closed when its last instance has gone."""
         for listener in self.of_app(app):
@@ -270,6 +291,7 @@ class Listeners:
 
     def close(self, listener: Listener) -> None:
         """Close *listener* for good."""
+        self._context.store.take_out(listener)
         self.vigils.end(listener)
         self._all.remove(listener)
         self._context.keeping.changed()
@@ -281,10 +303,26 @@ class Listeners:
         listener.sock.close()
 
     def close_all(self) -> None:
-        """Close everything, at the end of the daemon."""
+        """Close everything, at the end of the daemon; visitors can go on to come to what systemd keeps."""
         for listener in list(self._all):
-            self.close(listener)
+            if listener.outlives:
+                self._leave_behind(listener)
+            else:
+                self.close(listener)
         self.canaries.close_all()
+
+    def close_strange(self) -> None:
+        """Close those without instances that are of no application."""
+        for listener in list(self._all):
+            if not listener.instances and self._context.application(listener.app) is None:
+                self.close(listener)
+
+    def _leave_behind(self, listener: Listener) -> None:
+        self.vigils.end(listener)
+        self._all.remove(listener)
+        if listener.names is not None:
+            listener.names.leave()
+        listener.sock.close()
 
     def deadline(self) -> int | None:
         """Return when the next old listener is to be closed."""

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from fcgipm.config.schema import Application
 from fcgipm.config.socketnames import LARGEST_NUMBER
 from fcgipm.keeper.context import Context
+from fcgipm.keeper.keeping.state import KeptListener
 from fcgipm.keeper.listening import foreign, rights, socketfile, sockets
 from fcgipm.keeper.listening.guard import Guard
 from fcgipm.keeper.listening.listener import Listener
 from fcgipm.keeper.listening.place import Place, Places
-from fcgipm.keeper.listening.sockets import SocketError
+from fcgipm.keeper.listening.socketfile import SocketFile
+from fcgipm.keeper.listening.sockets import FileId, SocketError
 from fcgipm.linux.sock_diag import Diag, endpoint_of
 
 
@@ -42,6 +44,30 @@ class Making:
         except BaseException:
             self.forget(app.name, others)
             raise
+
+    def take_back(self, kept: KeptListener, sock: socket.socket) -> Listener:
+        """Return the listener that *kept* tells of and *sock* is, not yet published; raise `SocketError`."""
+        names = None if kept.private is None or kept.public is None else self._found(kept, sock)
+        return Listener(
+            app=kept.app, generation=kept.generation, sock=sock, endpoint=endpoint_of(sock), names=names,
+            where=(kept.address, kept.port) if kept.public is None else None, published=False,
+            is_given=kept.given, path=kept.public if names is None else None,
+        )  # fmt: skip
+
+    def _found(self, kept: KeptListener, sock: socket.socket) -> SocketFile:
+        """Return the file of *sock*, where it still is where it was bound."""
+        assert kept.private is not None, kept
+        assert kept.public is not None, kept
+        runtime_dir, name = self._context.loaded.config.daemon.runtime_dir, os.path.basename(kept.private)
+        names = socketfile.find(self._places, self._guard, runtime_dir=runtime_dir, public=kept.public, name=name)
+        if not names.private == kept.private == sock.getsockname() or names.file != FileId(kept.device, kept.file):
+            names.leave()
+            raise SocketError(f"{kept.private} is another by now")
+        number = name.partition(".")[0]
+        if kept.app not in self._numbers and "/" in kept.app and number.isdecimal():
+            self._numbers[kept.app] = int(number)
+            self._last_number = max(self._last_number, int(number))
+        return names
 
     def _unix(self, app: Application, generation: int, others: Sequence[Listener]) -> Listener:
         assert app.socket is not None, app.name

@@ -68,6 +68,11 @@ class SocketFile:
         # By descriptor: the path may lead elsewhere by now.
         self._guard.watch(self.private, f"/proc/self/fd/{self._place.private}/{self._name}", self._look)
 
+    def leave(self) -> None:
+        """Watch over it no more; both names stay."""
+        self._guard.forget(self.private)
+        self._places.give_back(self._place)
+
     def remove(self) -> None:
         """Remove both names."""
         self._guard.forget(self.private)

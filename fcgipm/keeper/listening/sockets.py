@@ -59,6 +59,11 @@ def bind_tcp(address: str, port: int, depth: int) -> socket.socket:
     return sock
 
 
+def is_internet(sock: socket.socket) -> bool:
+    """Return whether *sock* has an address and a port, no path."""
+    return sock.family in (socket.AF_INET, socket.AF_INET6)
+
+
 def is_taken(error: OSError) -> bool:
     """Return whether *error* of `bind_tcp` means that somebody else listens there."""
     return error.errno == errno.EADDRINUSE

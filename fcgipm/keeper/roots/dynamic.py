@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from fcgipm import wire
@@ -118,6 +118,18 @@ class Dynamic:
             self.opened(root, path, script)
         report = wire.Opened(root=root.name, path=path, definition=sparse(app), listener=listener.fact())
         self._context.reporter.report(report)
+
+    def reopen(self, scripts: Iterable[KeptScript]) -> None:
+        """Know *scripts* again, which a keeper before has known; those that may not be run any more are said."""
+        for script in scripts:
+            name = f"{script.root}/{script.path}"
+            found = self.find(name)
+            try:
+                if found is None:
+                    raise ScriptError(f"there is no root {script.root!r}", "missing")
+                self.open(*found)
+            except (ScriptError, SocketError, LookupError, OSError) as error:
+                self._context.say("warning", f"{name} is no application any more: {error}", app=name)
 
     def _enter(self, root: Root, path: str, script: Script) -> Application:
         """Define it, though only as one that is forgotten as long as it has no public listener."""

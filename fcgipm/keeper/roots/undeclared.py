@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from fcgipm import wire
@@ -67,6 +67,14 @@ class Undeclared:
     def scripts(self) -> list[KeptScript]:
         """See `Dynamic.scripts`."""
         return [] if self._dynamic is None else self._dynamic.scripts()
+
+    def reopen(self, scripts: Iterable[KeptScript]) -> None:
+        """Know *scripts* again; those that may not be run any more are said."""
+        scripts = [script for script in scripts if not script.leaving]
+        if scripts:
+            self._load()
+        if self._dynamic is not None:
+            self._dynamic.reopen(scripts)
 
     def leaving(self) -> list[str]:
         """See `Dynamic.leaving`."""

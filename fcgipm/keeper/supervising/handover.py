@@ -62,6 +62,7 @@ class Briefing:
             notes=dict(self.orders.notes),
             next_instance=self.book.highest + 1,
             ending=self.ending.decided,
+            keeps_sockets=self.context.store.keeps,
         )
         handed = [(wire.Handed(what=what), (descriptor,)) for what, descriptor in self.own.handed()]
         handed.append((wire.Handed(what="log"), (self.context.log.sink.fileno(),)))
