@@ -21,7 +21,9 @@ def footprint(stage: Scene) -> tuple[dict[str, tuple[int, int]], int, int]:
     counts, memory = {}, 0
     for name, pid in (("keeper", stage.daemon.pid), ("manager", stage.daemon.manager)):
         base = Path(f"/proc/{pid}")
-        counts[name] = (len(os.listdir(base / "fd")), len(os.listdir(base / "task")))
+        # an ordinary user may not look at the manager's
+        open_ones = len(os.listdir(base / "fd")) if os.access(base / "fd", os.R_OK) else 0
+        counts[name] = (open_ones, len(os.listdir(base / "task")))
         status = (base / "status").read_text()
         memory += int(status.partition("RssAnon:")[2].split()[0])
     return counts, len(descendants(stage.daemon.pid)), memory
