@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.keeper import Rig, python
+from harness.rest import at_rest
 from harness.waiting import readable, until
 
 from fcgipm import wire
@@ -48,6 +49,8 @@ def test_output_that_nobody_reads_is_drained_and_counted(rig: Callable[..., Rig]
     assert total > 16 * 4000
     with socket.socket(socket.AF_UNIX) as visitor:
         visitor.connect(str(keeper.socket("one")))
+        readable(puppet.descriptors[1][0])
+        at_rest(keeper.pid, seconds=1.5)  # a second after something came, it would throw it away
         text = b""
         while not text.endswith(b"more\n"):  # it is the manager's again
             readable(puppet.descriptors[1][0])
