@@ -155,6 +155,16 @@ class Scene:
         every = sorted(self.daemon.instances("app", state=None))
         return every == sorted(self.daemon.instances("app")) == self.pids()
 
+    def saturate(self) -> None:
+        """Wait until every instance holds as many visitors as it serves at once, and others wait."""
+        full = self.processes * self.kind.at_once
+        until(
+            lambda: self._waiting() > 0 and self.daemon.app("app")["busy"] >= full, what=f"{full} served, some waiting"
+        )
+
+    def _waiting(self) -> int:
+        return int(self.daemon.app("app")["queue"])
+
     def frozen(self) -> list[str]:
         """Return who stands still."""
         return frozen(self.place)

@@ -20,6 +20,7 @@ def test_of_a_saturated_unix_application(scene: StartScene, rounds: Rounds, reco
     stage = scene(kind)
     with stage.crowd() as (crowd, _):
         for _ in rounds(2, 200):
+            stage.saturate()
             before = stage.pids()
             version = stage.define()
             stage.ctl("reload", "app")

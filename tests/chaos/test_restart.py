@@ -18,6 +18,7 @@ def test_restart_of_a_saturated_application(scene: StartScene, rounds: Rounds, r
     stage = scene(kind)
     with stage.crowd() as (crowd, _):
         for _ in rounds(1, 200):
+            stage.saturate()
             before = stage.pids()
             stage.ctl("restart", "app")
             crowd.more(10)
