@@ -14,6 +14,7 @@ import pytest
 from harness.components import need
 from harness.daemon import FCGIPM, Daemon, configuration
 from harness.keeper import SERVE, python
+from harness.ports import free_port
 from harness.systemd import Systemd
 from harness.waiting import ended, until
 
@@ -179,11 +180,10 @@ def test_one_for_nobody_is_closed_and_said(systemd: Systemd, place: Path) -> Non
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 def test_systemd_socket_activate_starts_it_for_the_first_visitor(
-    start_daemon: Callable[..., Daemon], place: Path, kind: str, tcp: socket.socket
+    start_daemon: Callable[..., Daemon], place: Path, kind: str
 ) -> None:
     activate = need("systemd-socket-activate")
-    port = tcp.getsockname()[1]
-    tcp.close()
+    port = free_port()
     where = str(place / "one.sock") if kind == "unix" else f"127.0.0.1:{port}"
     app = unix_app(place / "one.sock") if kind == "unix" else f"{ONE}port = {port}\n"
     program = [activate, f"--listen={where}", "--fdname=one", FCGIPM]

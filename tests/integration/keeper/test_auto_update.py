@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -41,13 +42,24 @@ def changes(puppet: Puppet) -> list[str]:
     return [report.app for report in puppet.reports() if isinstance(report, wire.ProgramChanged)]
 
 
-def told_once(puppet: Puppet, app: str = "one") -> float:
-    """Wait until *app* is told to have changed, and then long enough for a second time; return when it was."""
+def told_once(puppet: Puppet, app: str = "one", *, pauses: int = 0) -> float:
+    """Wait until *app* is told to have changed, and then long enough for a second time; return when it was.
+
+    Once more it may be told for each of *pauses* in the writing.
+    """
     puppet.expect(wire.ProgramChanged, app=app)
     at = time.monotonic()
     until(lambda: time.monotonic() > at + QUIET * 1.5, what="time passes")
-    assert changes(puppet) == []
+    more = changes(puppet)
+    assert len(more) <= pauses
+    for each in more:
+        puppet.expect(wire.ProgramChanged, app=each)
     return at
+
+
+def pauses_in(times: Sequence[float]) -> int:
+    """Return how often who wrote at these *times* may have rested for half a second, on a machine that is busy."""
+    return sum(after - before > QUIET * 0.6 for before, after in pairwise(times))
 
 
 def told_nothing(puppet: Puppet) -> None:
@@ -66,10 +78,10 @@ def replace(path: Path, text: str) -> None:
 def test_a_written_file_is_told_after_half_a_second_of_rest(rig: Start, files: Path) -> None:
     puppet = rig(watching(files)).puppet()
 
-    (files / "main.py").write_text(SERVE + "# new\n")
     began = time.monotonic()
+    (files / "main.py").write_text(SERVE + "# new\n")
 
-    assert QUIET <= told_once(puppet) - began < 3
+    assert told_once(puppet) - began >= QUIET
 
 
 @pytest.mark.parametrize("name", ["main.py", "lib/a.py", "lib/new.py", "lib/deep/er/new.py"])
@@ -117,12 +129,14 @@ def test_what_is_not_named_or_not_new_is_no_change(rig: Start, files: Path) -> N
 def test_many_files_at_once_are_one_change(rig: Start, files: Path) -> None:
     puppet = rig(watching(files)).puppet()
 
+    written = [time.monotonic()]
     for number in range(300):
         path = files / f"lib/d{number % 7}/m{number}.py"
         path.parent.mkdir(exist_ok=True)
         path.write_text(str(number))
+        written.append(time.monotonic())
 
-    told_once(puppet)
+    told_once(puppet, pauses=pauses_in(written))
     replace(files / "lib/d3/m3.py", "again")  # its directory has come since, and is watched, too
     told_once(puppet)
 
@@ -130,14 +144,16 @@ def test_many_files_at_once_are_one_change(rig: Start, files: Path) -> None:
 def test_a_file_that_is_still_written_is_waited_for(rig: Start, files: Path) -> None:
     puppet = rig(watching(files)).puppet()
     began = time.monotonic()
+    written = [began]
     with (files / "main.py").open("ab", buffering=0) as file:
         for number in range(8):
             file.write(b"# more\n")
             until(lambda: time.monotonic() > began + 0.2 * (number + 1), what="a slow writer")  # noqa: B023  at once
-            assert changes(puppet) == []
+            written.append(time.monotonic())
+            assert len(changes(puppet)) <= pauses_in(written)
         ended = time.monotonic()
 
-    assert told_once(puppet) >= ended
+    assert told_once(puppet, pauses=pauses_in(written)) >= ended or pauses_in(written)
 
 
 def test_a_release_directory_that_is_pointed_elsewhere(rig: Start, files: Path) -> None:
