@@ -34,6 +34,10 @@ class WireError(Exception):
     """What arrived is not a message; the connection is of no use any more."""
 
 
+class DescriptorsLost(WireError):
+    """Descriptors that came with a message were lost, because there is no room for more."""
+
+
 class WireClosed(WireError):
     """The other end is gone."""
 
@@ -169,6 +173,7 @@ class SpawnFailed:
     step: str
     error: str
     at: int
+    shortage: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -597,9 +602,12 @@ class Channel(Generic[MessageT]):
             except OSError as error:
                 raise WireClosed(str(error)) from error
             self._keep_descriptors(ancillary)
-            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            if flags & socket.MSG_TRUNC:
                 error_text = "a message was cut short"
                 raise WireError(error_text)
+            if flags & socket.MSG_CTRUNC:
+                error_text = "a message's descriptors do not fit among those that this process has"
+                raise DescriptorsLost(error_text)
             if not packet:
                 error_text = "the other end has closed"
                 raise WireClosed(error_text)

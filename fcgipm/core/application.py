@@ -6,7 +6,7 @@ Nothing here spawns or removes; after each event `core.reconcile` does, always i
 from __future__ import annotations
 
 from fcgipm.config.schema import SECOND, Duration
-from fcgipm.core import ends, generations, scaling, wishes, wording
+from fcgipm.core import ends, generations, scaling, shortage, wishes, wording
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Severity, Topic
 from fcgipm.core.demand import PRESSED, on_grid
@@ -40,6 +40,7 @@ def spawned(books: Books, event: Spawned, now: Instant, out: list[Command]) -> N
     instance = books.instances[event.instance]
     instance.take(Input.SPAWNED)
     instance.pid, instance.started_at = event.pid, event.at
+    shortage.over(books, out)
     if instance.state is InstanceState.RETIRING:
         instance.next_try = now
     text = f"started, pid {event.pid}"
@@ -47,9 +48,12 @@ def spawned(books: Books, event: Spawned, now: Instant, out: list[Command]) -> N
 
 
 def spawn_failed(books: Books, event: SpawnFailed, now: Instant, out: list[Command]) -> None:
-    """It could not be exec'd: a life of 0."""
+    """It could not be exec'd: a life of 0, unless the system is short of what every start needs."""
     instance = books.instances[event.instance]
     instance.take(Input.FAILED)
+    if event.shortage:
+        shortage.met(books, instance, f"{event.step}: {event.error}", now, out)
+        return
     ends.failed_start(books, instance, f"{event.step}: {event.error}", now, out)
 
 

@@ -27,6 +27,7 @@ from fcgipm.core.rollout import (
     Place,
     Recycling,
     Roll,
+    Shortage,
     Slot,
     Switch,
     Turning,
@@ -91,6 +92,7 @@ class Books:
         self.denial = Denial(None, now)
         self.hold_until = Instant(0)
         """When restart-delay has passed since the start of one that ended unasked and was not replaced."""
+        self.short = Shortage()
         self.last_ready_at: Instant | None = None
         self.noted_load = memory.load
         """The connection time as the note has it: not every look is worth one."""
@@ -294,11 +296,12 @@ class Books:
 
         A generation that is to be proved is what may end that.
         """
+        not_before = max(slot.not_before, self.short.until)
         if self.audience_of(slot) is Audience.NOBODY:
-            return slot.not_before
+            return not_before
         if self.backoff.in_force and self.last_start is not None:
-            return max(slot.not_before, self.backoff.next_start(self.last_start))
-        return slot.not_before
+            return max(not_before, self.backoff.next_start(self.last_start))
+        return not_before
 
     def heals_at(self, instance: Instance) -> Instant | None:
         """Return when *instance* will have lived long enough to end a row of failures; None: no such row.

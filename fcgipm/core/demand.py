@@ -28,6 +28,7 @@ class Obstacle(enum.Enum):
     MAX_PROCESSES = "max-processes"
     MAX_CLASS_PROCESSES = "max-class-processes"
     MAX_PROCESSES_OF_ALL = "max-processes-of-all"
+    SHORTAGE = "shortage"
     RESTART_DELAY = "restart-delay"
     INIT_START_DELAY = "init-start-delay"
     GENERATION = "generation"
@@ -40,7 +41,7 @@ class Obstacle(enum.Enum):
     @property
     def passes(self) -> bool:
         """Whether it passes by itself, and soon: who asks may wait for that."""
-        return self in (Obstacle.RESTART_DELAY, Obstacle.INIT_START_DELAY, Obstacle.GENERATION)
+        return self in (Obstacle.SHORTAGE, Obstacle.RESTART_DELAY, Obstacle.INIT_START_DELAY, Obstacle.GENERATION)
 
     @property
     def is_limit(self) -> bool:
@@ -53,6 +54,7 @@ _TEXTS: Final = {
     Obstacle.MAX_PROCESSES: "max-processes is reached",
     Obstacle.MAX_CLASS_PROCESSES: "max-class-processes is reached",
     Obstacle.MAX_PROCESSES_OF_ALL: "max-processes of all dynamic applications is reached",
+    Obstacle.SHORTAGE: "the system is short of what a start needs",
     Obstacle.RESTART_DELAY: "restart-delay has not passed",
     Obstacle.INIT_START_DELAY: "init-start-delay has not passed",
     Obstacle.GENERATION: "a generation is being published",

@@ -12,6 +12,7 @@ from fcgipm.core.instance import Instance
 from fcgipm.core.note import Mode, Trouble
 from fcgipm.core.phases import Phase
 from fcgipm.core.reconcile import heal
+from fcgipm.core.rollout import Slot
 
 LATE_FLOOR: Duration = 1 * SECOND
 """Least time between two starts for a late-comer: their failures lead to no back-off."""
@@ -20,7 +21,7 @@ LATE_FLOOR: Duration = 1 * SECOND
 def failed_start(books: Books, instance: Instance, why: str, now: Instant, out: list[Command]) -> None:
     """Take an instance that never came to serve out of the books."""
     label = f"cannot spawn {books.name}/{instance.id}: {why}"
-    proving = _is_proving(books, instance)
+    proving = is_proving(books, instance)
     consequences = _count_end(books, instance, 0, now, clean=False, proving=proving, reason=why)
     text = f"{label}; {_what_next(books, now, proving=proving)}"
     out.append(books.message(Severity.ERROR, Topic.START_FAILED, text, reason="start-failed"))
@@ -35,7 +36,7 @@ def died(books: Books, instance: Instance, event: Exited, now: Instant, out: lis
     life = max(event.at - instance.started_at, 0)
     how = wording.end(event.code, event.signal, dumped=event.dumped)
     why = f"{how} after {wording.seconds(life)}"
-    proving = _is_proving(books, instance)
+    proving = is_proving(books, instance)
     refusal = wording.suexec(event.code) if books.definition.wrapper != "off" and life < SECOND else None
     if refusal is not None:
         why = f"the wrapper refused it: {refusal} ({how})"
@@ -54,7 +55,7 @@ def died(books: Books, instance: Instance, event: Exited, now: Instant, out: lis
         generations.lost(books, f"{label}: {why}", "died", now, out)
 
 
-def _is_proving(books: Books, instance: Instance) -> bool:
+def is_proving(books: Books, instance: Instance) -> bool:
     """Return whether the generation on its way ends with *instance*: one that others had to be replaced by."""
     change = books.change
     if change is None or change.generation != instance.generation:
@@ -80,15 +81,21 @@ def _count_end(
     books.reason = f"{books.name}/{instance.id}: {reason}"
     slot.why = "replacement"
     _count_failure(books, life, now, out, clean=clean)
-    if slot in books.slots and not _is_replaced(books):
-        books.slots.remove(slot)
-        books.level -= 1
-        books.hold_until = max(books.hold_until, slot.not_before)
-        books.demand.judge_by(now)
-    elif books.start_at(slot) > now:
+    if not leave_place(books, slot, slot.not_before, now) and books.start_at(slot) > now:
         why = "backoff" if books.backoff.in_force else "restart-delay"
         out.append(books.message(Severity.DEBUG, Topic.START_DENIED, f"the next start waits: {why}", reason=why))
     return out
+
+
+def leave_place(books: Books, slot: Slot, until: Instant, now: Instant) -> bool:
+    """Have one place less where the demand decides whether it is filled again, not before *until*; return whether."""
+    if slot not in books.slots or _is_replaced(books):
+        return False
+    books.slots.remove(slot)
+    books.level -= 1
+    books.hold_until = max(books.hold_until, until)
+    books.demand.judge_by(now)
+    return True
 
 
 def _is_replaced(books: Books) -> bool:

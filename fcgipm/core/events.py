@@ -68,12 +68,16 @@ class Spawned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpawnFailed:
-    """The instance could not be exec'd; *step* and *error* say where and why."""
+    """The instance could not be exec'd; *step* and *error* say where and why.
+
+    A *shortage* is the system's: of descriptors, processes, memory or room.  It says nothing of the program.
+    """
 
     instance: InstanceId
     step: str
     error: str
     at: Instant
+    shortage: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,10 @@ from fcgipm.core.phases import Phase, Step
 from fcgipm.core.rollout import Roll, Slot, Switch, place_of
 from fcgipm.core.view import GivenUp
 
+RELIEF: Final = "a surplus instance was never idle on the old listener"
+"""Why a generation is begun that nobody has asked for."""
+_TRIED_AGAIN: Final[Duration] = 10 * SECOND
+"""After one whose socket could not be published: room, or rights, may be there again."""
 LAST_STAYS: Final[Duration] = 1 * SECOND
 """How long one instance of an unpublished generation stays: a connect may be on its way to the old listener."""
 
@@ -148,7 +152,8 @@ def failed(books: Books, why: str, now: Instant, out: list[Command]) -> None:
     change = books.change
     assert isinstance(change, Switch)
     _abandon(books, Step.REFUSED, now)
-    _say_given_up(books, change.generation, why, "publish", out)
+    books.short.again_at = Instant(now + _TRIED_AGAIN)
+    _say_given_up(books, change, why, "publish", out)
     if books.mode is not Mode.RUN:
         retire_all(books, change.why, now)
     elif books.generation == 0:
@@ -165,7 +170,7 @@ def lost(books: Books, why: str, word: str, now: Instant, out: list[Command]) ->
     change = books.change
     assert change is not None
     _abandon(books, Step.LOST, now)
-    _say_given_up(books, change.generation, why, word, out)
+    _say_given_up(books, change, why, word, out)
 
 
 def supersede(books: Books, why: str, now: Instant, out: list[Command]) -> None:
@@ -179,7 +184,8 @@ def supersede(books: Books, why: str, now: Instant, out: list[Command]) -> None:
 
 def interrupted(books: Books, generation: int, out: list[Command]) -> None:
     """Say that *generation* is given up that a manager had begun, which has died before it was proved."""
-    _say_given_up(books, generation, "the manager that had begun it has died", "interrupted", out)
+    given_up = GivenUp(generation=generation, why="the manager that had begun it has died", word="interrupted")
+    _say(books, given_up, Severity.ERROR, out)
 
 
 def drop(books: Books, now: Instant) -> None:
@@ -191,14 +197,22 @@ def drop(books: Books, now: Instant) -> None:
 def _abandon(books: Books, step: Step, now: Instant) -> None:
     assert books.change is not None
     books.abandoned = max(books.abandoned, books.change.generation)
+    books.short.again_at = None
     _give_up(books, step, now)
 
 
-def _say_given_up(books: Books, generation: int, why: str, word: str, out: list[Command]) -> None:
-    books.given_up = GivenUp(generation=generation, why=why, word=word)
-    books.reason = f"{_given_up(generation)}: {why}"
+def _say_given_up(books: Books, change: Switch | Roll, why: str, word: str, out: list[Command]) -> None:
+    # What nobody has asked for is tried again and again, and fails for the same reason until that has passed.
+    is_known = change.why == RELIEF and books.given_up is not None and books.given_up.why == why
+    given_up = GivenUp(generation=change.generation, why=why, word=word)
+    _say(books, given_up, Severity.DEBUG if is_known else Severity.ERROR, out)
+
+
+def _say(books: Books, given_up: GivenUp, severity: Severity, out: list[Command]) -> None:
+    books.given_up = given_up
+    books.reason = f"{_given_up(given_up.generation)}: {given_up.why}"
     text = f"{books.reason}; generation {books.generation} goes on"
-    out.append(books.message(Severity.ERROR, Topic.GENERATION_ABANDONED, text, reason=word))
+    out.append(books.message(severity, Topic.GENERATION_ABANDONED, text, reason=given_up.word))
 
 
 def _given_up(generation: int) -> str:

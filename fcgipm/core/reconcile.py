@@ -132,11 +132,12 @@ def _relieve(books: Books, now: Instant) -> None:
     """Where a surplus instance is never idle, let a new generation take the visitors from it."""
     if books.change is not None or not books.switches or books.mode is not Mode.RUN:
         return
-    if books.abandoned > books.generation:
+    again_at = books.short.again_at
+    if books.abandoned > books.generation and (again_at is None or now < again_at):
         return
     if any(_is_saturated(books, instance, now) for instance in books.instances.values()):
         books.newest += 1
-        generations.gather(books, "a surplus instance was never idle on the old listener", now)
+        generations.gather(books, generations.RELIEF, now)
 
 
 def _is_saturated(books: Books, instance: Instance, now: Instant) -> bool:

@@ -8,13 +8,15 @@ a canary is proved aside, then one replacement at a time takes the place of an o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from fcgipm.config.schema import Application, Duration
 from fcgipm.core.commands import Topic
 from fcgipm.core.events import InstanceId, Instant
 from fcgipm.core.instance import Instance
 from fcgipm.core.phases import Asking, Phase, Step, advance
+
+_NEVER: Final = Instant(0)
 
 Place: TypeAlias = tuple[str | None, int | None, str]
 """Where a public listener is: a path, or a port and an address."""
@@ -147,6 +149,20 @@ class Recycling:
 
 
 @dataclass(slots=True, kw_only=True)
+class Shortage:
+    """What the system has too little of to start instances, and when that is tried again; see `core.shortage`."""
+
+    why: str = ""
+    """As it was said; empty: there is enough."""
+    reason: str = ""
+    """The application's, made of that."""
+    pause: Duration = 0
+    until: Instant = _NEVER
+    again_at: Instant | None = None
+    """When a generation may be tried again that was given up for want of something; None: it was for other reasons."""
+
+
+@dataclass(slots=True, kw_only=True)
 class Turning:
     """What answers 503 on the application's listener; it is not among the instances."""
 
@@ -155,3 +171,5 @@ class Turning:
     """It turns visitors away while more than so many wait; None is not known, of one that another manager started."""
     not_before: Instant
     """When the next one may be started."""
+    shortage: str = ""
+    """What was said last of a shortage that kept it from being started; see `core.shortage`."""

@@ -103,6 +103,8 @@ def obstacle_to_start(books: Books, now: Instant) -> tuple[Obstacle | None, Inst
         return (Obstacle.MAX_CLASS_PROCESSES if definition.is_dynamic else Obstacle.MAX_PROCESSES), None
     if not books.world.has_room:
         return Obstacle.MAX_PROCESSES_OF_ALL, None
+    if now < books.short.until:
+        return Obstacle.SHORTAGE, books.short.until
     if now < books.hold_until:
         return Obstacle.RESTART_DELAY, books.hold_until
     if books.ready and books.last_start is not None and now < books.last_start + definition.init_start_delay:

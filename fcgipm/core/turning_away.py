@@ -128,6 +128,7 @@ def take(
         _ended(books, refuser, event, now, out)
     elif isinstance(event, Spawned):
         refuser.take(Input.SPAWNED)
+        books.turning.shortage = ""
         refuser.pid, refuser.started_at = event.pid, event.at
         if refuser.state is InstanceState.RETIRING:
             refuser.next_try = now
@@ -147,7 +148,10 @@ def _ended(books: Books, refuser: Instance, event: SpawnFailed | Exited, now: In
         books.turning.not_before = Instant(now + PAUSE)
     if isinstance(event, SpawnFailed):
         text = f"cannot turn visitors away: {event.step}: {event.error}; next try in {wording.seconds(PAUSE)}"
-        out.append(books.message(Severity.ERROR, Topic.START_FAILED, text, reason="overload-response"))
+        is_known = event.shortage and books.turning.shortage == text
+        books.turning.shortage = text if event.shortage else ""
+        severity = Severity.DEBUG if is_known else Severity.ERROR
+        out.append(books.message(severity, Topic.START_FAILED, text, reason="overload-response"))
     elif refuser.state is not InstanceState.RETIRING:
         how = wording.end(event.code, event.signal, dumped=event.dumped)
         text = f"what turns visitors away ended: {how}; next try in {wording.seconds(PAUSE)}"

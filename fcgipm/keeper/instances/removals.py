@@ -20,6 +20,8 @@ class Removals:
     def __init__(self, context: Context, book: Book) -> None:
         self._context = context
         self._book = book
+        self._said: dict[str, str] = {}
+        """By application: why one of its instances could not be looked into, which is said once."""
 
     def retire(self, order: wire.Retire) -> None:
         """Try once to remove an instance, and tell what became of it."""
@@ -60,8 +62,10 @@ class Removals:
                 is_leader=self._book.judge_of(instance),
             )
         except OSError as error:
-            self._context.say("warning", f"cannot look into {instance.name}: {error}", app=instance.app)
+            self.complain(instance, f"{error.strerror or error}")
             result = retire.Result.UNSTOPPABLE
+        else:
+            self._said.pop(instance.app, None)
         if not result.removed:
             self._refused(instance.number, result.value)
             return
@@ -69,6 +73,13 @@ class Removals:
             instance.asked = True
             self._context.keeping.changed()
         self._removed(instance.number, result.value, 0)
+
+    def complain(self, instance: Instance | None, why: str) -> None:
+        """Say that *instance* cannot be removed now, unless that was said of another one of its application."""
+        if instance is not None and self._said.get(instance.app) != why:
+            self._said[instance.app] = why
+            text = f"cannot look into {instance.name}: {why}; it serves on, and is tried again until that passes"
+            self._context.say("warning", text, app=instance.app)
 
     def _is_last(self, instance: Instance, listener: Listener) -> bool:
         """Return whether nobody else is left on *listener* who goes on serving."""

@@ -7,6 +7,7 @@ step be reported, which subprocess does not.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import resource
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
+from fcgipm.keeper import shortage
 from fcgipm.keeper.instances.recipe import Recipe
 from fcgipm.linux import dispositions, procfs
 from fcgipm.linux import pidfd as pidfds
@@ -30,17 +32,23 @@ _LAST_STANDARD: Final = 2
 _LAST_DESCRIPTOR: Final = 2**31 - 1
 _MAX_STATUS: Final = 4096
 """A write to a pipe of up to this size is never split."""
+_NUMBER: Final = 16
+"""Bytes of it that are kept for the number of the error."""
 _FAREWELL: Final = 1000
 """Milliseconds that a child may take to end after its last message."""
 
 
 class SpawnError(Exception):
-    """An instance could not be started: *step* did not work (``chdir /srv/blog``) because of *error*."""
+    """An instance could not be started: *step* did not work (``chdir /srv/blog``) because of *error*.
 
-    def __init__(self, step: str, error: str) -> None:
+    A *shortage* is the system's, and passes.
+    """
+
+    def __init__(self, step: str, error: str, *, shortage: bool = False) -> None:
         super().__init__(f"{step}: {error}")
         self.step = step
         self.error = error
+        self.shortage = shortage
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +95,9 @@ def begin(recipe: Recipe, listener_fd: int, script: Script | None = None, *, hel
             opened += lifted
         step = "fork"
         pid, pidfd = _fork(recipe, lifted or descriptors, script, held=held)
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         _close_all(opened)
-        raise SpawnError(step, _text(error)) from error
+        raise SpawnError(step, _text(error), shortage=shortage.is_one(error)) from error
     _close_all([status_w, stdout_w, stderr_w, *lifted])
     return Starting(pid, pidfd, status_r, stdout_r, stderr_r)
 
@@ -116,8 +124,8 @@ def finish(starting: Starting) -> None:
         return
     pidfds.wait(starting.pidfd, _FAREWELL)  # it does nothing after its message but exit
     _close_all([starting.pidfd, starting.stdout_fd, starting.stderr_fd])
-    step, _, error = told.decode(errors="replace").partition("\0")
-    raise SpawnError(step, error)
+    step, error, number = told.decode(errors="replace").split("\0")
+    raise SpawnError(step, error, shortage=shortage.is_of_all(int(number)))
 
 
 def abandon(starting: Starting) -> None:
@@ -158,7 +166,9 @@ def _be_child(steps: Sequence[_Step], status_fd: int) -> NoReturn:
         for name, call, arguments in steps:  # noqa: B007  used below
             call(*arguments)
     except BaseException as error:  # noqa: BLE001  the child must end here, and say why
-        os.write(status_fd, f"{name}\0{_text(error)}".encode(errors="replace")[:_MAX_STATUS])
+        number = getattr(error, "errno", None) or 0
+        text = f"{name}\0{_text(error)}".encode(errors="replace")[: _MAX_STATUS - _NUMBER]
+        os.write(status_fd, b"%b\0%d" % (text, number))
     finally:
         os._exit(127)
 
@@ -254,6 +264,8 @@ def _demand_same(name: str, status: os.stat_result) -> None:
 
 
 def _text(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return os.strerror(errno.ENOMEM)
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     if isinstance(error, ValueError):

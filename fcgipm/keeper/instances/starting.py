@@ -17,11 +17,13 @@ from fcgipm.keeper.instances.book import Book, Instance
 from fcgipm.keeper.instances.outputs import Outputs
 from fcgipm.keeper.instances.recipe import Recipe, recipe_of, recipe_of_refuser
 from fcgipm.keeper.instances.spawn import SpawnError
+from fcgipm.keeper.instances.spawn import Starting as Child
 from fcgipm.keeper.keeping.state import digest_of
 from fcgipm.keeper.listening.listeners import Listeners
 from fcgipm.keeper.listening.sockets import SocketError
 from fcgipm.keeper.progress import Progress
 from fcgipm.keeper.roots.undeclared import Undeclared
+from fcgipm.keeper.shortage import is_one
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import procfs
 
@@ -60,6 +62,8 @@ class Starting:
         """By application and generation: a generation keeps what it began with, whatever is configured later."""
         self._watched: dict[int, Instance] = {}
         """By number: those that are not seen to be ready."""
+        self._unseen: dict[str, str] = {}
+        """By application: why one of them could not be looked at, which is said once."""
         self.began: Callable[[str], None] = lambda _app: None
         """Called with the application of which a generation begins."""
 
@@ -95,17 +99,18 @@ class Starting:
             else:
                 listener = self._listeners.of(app, order.generation)
         except (SocketError, LookupError, OSError) as error:
-            self.failed(app.name, order.instance, "socket", str(error))
+            self.failed(app.name, order.instance, "socket", str(error), shortage=is_one(error))
             return
         try:
             self._listeners.take(listener)
             self._begin(app, order, listener)
         except SpawnError as error:
             self._listeners.leave(listener)
-            self.failed(app.name, order.instance, error.step, error.error)
-        except OSError as error:
+            self.failed(app.name, order.instance, error.step, error.error, shortage=error.shortage)
+        except (OSError, MemoryError) as error:
             self._listeners.leave(listener)
-            self.failed(app.name, order.instance, "preparing it", str(error))
+            text = error.strerror if isinstance(error, OSError) and is_one(error) else str(error)
+            self.failed(app.name, order.instance, "preparing it", text or "no memory", shortage=is_one(error))
 
     def _begin(self, app: Application, order: wire.Spawn, listener: Listener) -> None:
         if order.turns_away is None:
@@ -116,6 +121,13 @@ class Starting:
             loaded, nofile = self._context.loaded, self._context.nofile
             recipe = recipe_of_refuser(loaded, order.turns_away, order.above, nofile=nofile)
             starting = spawn.begin(recipe, listener.sock.fileno(), held=True)
+        try:
+            self._enter(app, order, listener, digest_of(recipe), starting)
+        except (OSError, MemoryError):
+            spawn.abandon(starting)
+            raise
+
+    def _enter(self, app: Application, order: wire.Spawn, listener: Listener, recipe: str, starting: Child) -> None:
         instance = Instance(
             number=order.instance,
             app=app.name,
@@ -125,17 +137,13 @@ class Starting:
             pidfd=starting.pidfd,
             stdout=starting.stdout_fd,
             stderr=starting.stderr_fd,
-            recipe=digest_of(recipe),
+            recipe=recipe,
             start_time=procfs.stat(starting.pid).started,
             turns_away=order.turns_away is not None,
             starting=starting,
             started_at=time.monotonic_ns(),
         )
-        try:
-            self._context.dispatch.watch(starting.status_fd, lambda: self._finish(instance))
-        except OSError:
-            spawn.abandon(starting)
-            raise
+        self._context.dispatch.watch(starting.status_fd, lambda: self._finish(instance))
         self._book.add(instance)
         self._context.keeping.when_written(lambda: _release(instance))
 
@@ -150,10 +158,11 @@ class Starting:
     def _recipe_now(self, app: Application) -> Recipe:
         return recipe_of(app, self._context.loaded, nofile=self._context.nofile)
 
-    def failed(self, app: str, number: int, step: str, error: str) -> None:
-        """Report that instance *number* of *app* is not started, because *step* gave *error*."""
+    def failed(self, app: str, number: int, step: str, error: str, *, shortage: bool = False) -> None:
+        """Report that instance *number* of *app* is not started, because of *error*, for a *shortage* or not."""
         self._progress.failed(app, f"cannot spawn {app}/{number}: {step}: {error}")
-        report = wire.SpawnFailed(instance=number, step=step, error=error, at=time.monotonic_ns())
+        at = time.monotonic_ns()
+        report = wire.SpawnFailed(instance=number, step=step, error=error, at=at, shortage=shortage)
         self._context.reporter.report(report)
 
     def _finish(self, instance: Instance) -> None:
@@ -168,7 +177,7 @@ class Starting:
             self._book.remove(instance)
             self._listeners.leave(instance.listener)
             if not instance.hidden:
-                self.failed(instance.app, instance.number, error.step, error.error)
+                self.failed(instance.app, instance.number, error.step, error.error, shortage=error.shortage)
             return
         instance.started_at = now = time.monotonic_ns()
         self._context.keeping.changed()
@@ -232,10 +241,14 @@ class Starting:
     def _look_later(self, instance: Instance, error: OSError) -> None:
         if instance.watch is not None:
             instance.watch.next_look = time.monotonic_ns() + _LATER
-        text = f"cannot see whether {instance.name} is ready: {error}; next look in 1 s"
-        self._context.say("warning", text, app=instance.app)
+        why = f"{error.strerror or error}"
+        if self._unseen.get(instance.app) != why:
+            self._unseen[instance.app] = why
+            text = f"cannot see whether {instance.name} is ready: {why}; it is looked at each second"
+            self._context.say("warning", text, app=instance.app)
 
     def _ready(self, instance: Instance, how: str) -> None:
+        self._unseen.pop(instance.app, None)
         del self._watched[instance.number]
         instance.watch = None
         instance.ready, instance.ready_at = how, time.monotonic_ns()

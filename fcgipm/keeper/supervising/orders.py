@@ -25,6 +25,7 @@ from fcgipm.keeper.listening.listeners import Listeners
 from fcgipm.keeper.listening.sockets import SocketError
 from fcgipm.keeper.progress import Progress
 from fcgipm.keeper.roots.undeclared import Undeclared
+from fcgipm.keeper.shortage import is_one
 
 MAX_INSTANCES: Final = 20_000
 """Of one application: twice what `processes` and `scale` may be, for a generation and the one that replaces it."""
@@ -166,18 +167,19 @@ class Orders:
             self._do(order)
         except Exception as error:
             self._answer_failure(order, error)
-            if not isinstance(error, OSError):
+            if not isinstance(error, OSError | MemoryError):
                 raise  # a mistake of ours: the loop says where
 
     def _answer_failure(self, order: wire.Order, error: Exception) -> None:
         why = str(error) if isinstance(error, OSError) else f"internal error: {error!r}"
+        why = "out of memory" if isinstance(error, MemoryError) else why
         report, now = self._context.reporter.report, time.monotonic_ns()
         match order:
             case wire.Spawn():
                 if self._book.get(order.instance) is None:  # else its end is what answers
-                    self._starting.failed(order.app, order.instance, "spawn", why)
+                    self._starting.failed(order.app, order.instance, "spawn", why, shortage=is_one(error))
             case wire.Retire():
-                self._context.say("error", f"instance {order.instance} cannot be removed: {why}")
+                self._removals.complain(self._book.get(order.instance), why)
                 report(wire.RemovalRefused(instance=order.instance, why=retire.Result.UNSTOPPABLE.value, at=now))
             case wire.Publish():
                 report(wire.PublishFailed(app=order.app, generation=order.generation, error=why))

@@ -137,11 +137,12 @@ FAMILIES: Final = {
         ),
         Family(
             name="spawn_denied_total", type=Type.COUNTER, labels=("app", "reason"),
-            values=("restart-delay", "backoff", "init-start-delay", "generation", "max-processes",
+            values=("restart-delay", "backoff", "shortage", "init-start-delay", "generation", "max-processes",
                     "max-class-processes", "max-processes-of-all"),
             help="Starts that were refused or put off, by reason.",
             notes="Counted once for each change of the reason, as it is logged. generation: a new one is being "
-            "published. max-processes-of-all: the limit of all dynamic applications together.",
+            "published. shortage: of descriptors, processes, memory or room, in the system. max-processes-of-all: the "
+            "limit of all dynamic applications together.",
         ),
         Family(
             name="exits_total", type=Type.COUNTER, labels=("app", "reason"),

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.keeper import PUPPET, SERVE, Puppet, Rig, python
@@ -62,6 +62,38 @@ def test_every_order_is_answered_and_everything_heals(rig: Start) -> None:
     puppet.order(wire.Publish(app="one", generation=4))
     puppet.expect(wire.Published)
     puppet.retire(4)
+
+
+def open_files(pid: int) -> list[str]:
+    """Return what process *pid* has open, without its sockets: old listeners stay for a while."""
+    links = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):  # just closed
+            links.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return sorted("pipe" if link.startswith("pipe:") else link for link in links if not link.startswith("socket:"))
+
+
+def test_whatever_the_first_missing_descriptor_is_for_nothing_stays_open_and_nobody_stays(rig: Start) -> None:
+    keeper = rig(ONE)
+    puppet = keeper.puppet()
+    before, failures = open_files(keeper.pid), 0
+    children = Path(f"/proc/{keeper.pid}/task/{keeper.pid}/children")
+    limits = resource.prlimit(keeper.pid, resource.RLIMIT_NOFILE)
+    free = min(set(range(1000)) - set(map(int, os.listdir(f"/proc/{keeper.pid}/fd"))))
+    for number in range(1, 17):
+        resource.prlimit(keeper.pid, resource.RLIMIT_NOFILE, (free + number, limits[1]))
+        puppet.order(wire.Spawn(instance=number, app="one", generation=1))
+        until(lambda: any(isinstance(one, wire.BecameReady | wire.SpawnFailed) for one in puppet.reports()))
+        resource.prlimit(keeper.pid, resource.RLIMIT_NOFILE, limits)
+        if any(isinstance(one, wire.SpawnFailed) for one in puppet.reports()):
+            assert puppet.expect(wire.SpawnFailed, instance=number).shortage
+            failures += 1
+        else:
+            puppet.expect(wire.BecameReady, instance=number)
+            puppet.retire(number)
+        until(lambda: len(children.read_text().split()) == 1, what="nobody is left but the manager")
+        until(lambda: open_files(keeper.pid) == before, what="nothing is left open")
+    assert 4 <= failures < 16
 
 
 def exhaust(pid: int, puppet: Puppet) -> int:
