@@ -27,6 +27,7 @@ from fcgipm.manager.telling.destination import Destination
 from fcgipm.manager.telling.record import EventRecord, LogLine
 
 EX_SOFTWARE: Final = 70
+EX_TEMPFAIL: Final = 75
 _UCRED: Final = struct.Struct("3i")
 _QUIET: Final = 60.0
 """Seconds between two lines about connections that could not be taken."""
@@ -74,6 +75,13 @@ class Manager:
             for report, descriptors in self._channel.receive():
                 self._take(report, descriptors)
         except wire.WireClosed:
+            self._loop.stop()
+            return
+        except wire.DescriptorsLost as error:
+            # What is not read blocks the application that writes it; everything is handed to the next manager.
+            text = f"the manager has no descriptors left: {error}; it ends, and another one takes its place"
+            self.say(Severity.WARNING, None, text)
+            self._status = EX_TEMPFAIL
             self._loop.stop()
             return
         if self._driver is not None and self._heard != self._told:

@@ -41,7 +41,10 @@ def read_usage(leaders: Collection[int]) -> dict[int, Usage]:
     found: dict[int, Usage] = {}
     if not wanted:
         return found
-    pids = psutil.pids()
+    try:
+        pids = psutil.pids()
+    except OSError:
+        return found  # no descriptors left: nobody can be read
     for pid in _PROCESSES.keys() - set(pids):
         del _PROCESSES[pid]
     for pid in pids:
