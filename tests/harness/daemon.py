@@ -175,17 +175,17 @@ class Daemon:
             if app["kind"] == "static"
         )
 
-    def wait_running(self, within: float = 20) -> Daemon:
+    def wait_running(self, within: float = 30) -> Daemon:
         """Wait until `running`."""
         self._until(self.running, within, "every application is running")
         return self
 
-    def wait_answering(self, within: float = 20) -> Daemon:
+    def wait_answering(self, within: float = 30) -> Daemon:
         """Wait until `answering`."""
         self._until(self.answering, within, "the control socket answers")
         return self
 
-    def wait_state(self, name: str, state: str, within: float = 20) -> dict[str, Any]:
+    def wait_state(self, name: str, state: str, within: float = 30) -> dict[str, Any]:
         """Wait until the application *name* is in *state*; return its status."""
         self._until(lambda: self.answering() and self.app(name)["state"] == state, within, f"{name} is {state}")
         return self.app(name)
@@ -208,7 +208,7 @@ class Daemon:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, *, within: float = 20) -> int:
+    def stop(self, *, within: float = 30) -> int:
         """End the daemon by SIGTERM, prove that nothing of it is left, and return its exit status."""
         self.remember()
         if self.process.poll() is None:

@@ -65,7 +65,7 @@ class Puppet:
             while self.channel.backlog:
                 self._pump()
 
-    def expect(self, kind: type[Message], *, within: float = 10, **fields: object) -> Message:
+    def expect(self, kind: type[Message], *, within: float = 30, **fields: object) -> Message:
         """Return the next report of *kind* with these *fields*; others stay to be expected."""
         deadline = time.monotonic() + within
         while True:
@@ -199,7 +199,7 @@ class Rig:
         """Return what the keeper has logged."""
         return self.logfile.read_text(errors="replace")
 
-    def logged(self, text: str, *, within: float = 10) -> None:
+    def logged(self, text: str, *, within: float = 30) -> None:
         """Wait until *text* is in the log."""
         try:
             until(lambda: text in self.log(), within=within, what=f"{text!r} in the log")

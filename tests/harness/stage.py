@@ -150,9 +150,9 @@ class Stage:
     def lower_curtain(self) -> int:
         """End the wire; return the manager's exit status."""
         self._ended = True
-        self._thread.join(10)
+        self._thread.join(30)
         self.channel.close()
-        return self.manager.wait(10)
+        return self.manager.wait(30)
 
     def strike(self) -> None:
         """End the wire, and the control socket with it, as where the daemon ends."""
@@ -165,7 +165,7 @@ class Stage:
             self.lower_curtain()
         else:
             self._ended = True
-            self._thread.join(10)
+            self._thread.join(30)
             self.channel.close()
         for sock in (self._listener, self._connector_listener, self._report_socket):
             sock.close()

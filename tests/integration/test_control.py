@@ -224,7 +224,7 @@ def test_what_is_no_report_ends_the_manager_loudly(place: Path) -> None:
         with socket.socket(fileno=os.dup(stage.channel.fileno())) as raw:
             raw.send(b".nonsense")
 
-        assert stage.manager.wait(10) == 70
+        assert stage.manager.wait(30) == 70
         assert "Traceback" in stage.log.read_text()
 
 

@@ -194,7 +194,7 @@ def test_term_is_told_and_a_second_one_ends_at_once(rig: Start) -> None:
 
     keeper.process.terminate()
 
-    assert keeper.process.wait(10) == 1
+    assert keeper.process.wait(30) == 1
     ended(spawned.pid)
     assert not keeper.runtime.exists()
 

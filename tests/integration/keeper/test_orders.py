@@ -233,7 +233,7 @@ def test_the_end_that_is_ordered_has_the_status_that_is_ordered(rig: Start) -> N
     puppet.order(wire.Shutdown(status=3, finished=True))
     puppet.close()
 
-    assert keeper.process.wait(10) == 3
+    assert keeper.process.wait(30) == 3
     ended(spawned.pid)
     assert not keeper.runtime.exists()
 

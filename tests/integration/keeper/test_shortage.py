@@ -144,7 +144,7 @@ def test_the_end_goes_on_though_no_descriptor_is_left(rig: Start) -> None:
         puppet.retire(number)
     puppet.order(wire.Shutdown(status=0, finished=True))
     puppet.end(0)
-    assert keeper.process.wait(10) == 0
+    assert keeper.process.wait(30) == 0
 
 
 def test_without_a_manager_the_keeper_empties_the_applications_itself(rig: Start, place: Path) -> None:
@@ -168,7 +168,7 @@ def test_without_a_manager_the_keeper_empties_the_applications_itself(rig: Start
         keeper.logged("there is no manager to stop the applications; the keeper does it by itself")
         assert not keeper.socket("one").exists()
         os.kill(busy, 0)
-    assert keeper.process.wait(10) == 0
+    assert keeper.process.wait(30) == 0
     assert "killed because" not in keeper.log()
 
 
