@@ -56,8 +56,23 @@ def test_the_ordinary_unit_forbids_applications_nothing() -> None:
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_stopping_the_unit_signals_fcgipm_alone(unit: Path) -> None:
-    assert settings(unit, "KillMode") == ["mixed"]
+    assert settings(unit, "KillMode") == ["process"]
     assert settings(unit, "OOMPolicy") == ["continue"]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_what_the_next_fcgipm_needs_outlives_the_service(unit: Path) -> None:
+    (most,) = settings(unit, "FileDescriptorStoreMax")
+
+    assert settings(unit, "Environment") == [f"FDSTORE={most}"]
+    assert settings(unit, "RuntimeDirectoryPreserve") == ["yes"]
+    assert settings(unit, "Restart") == ["on-failure"]
+    assert settings(unit, "WatchdogSec") == []
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_reload_is_an_apply(unit: Path) -> None:
+    assert settings(unit, "ExecReload") == ["/usr/bin/fcgipmctl apply"]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
