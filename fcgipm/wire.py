@@ -67,6 +67,10 @@ class InstanceFact:
     ready_at: int | None
     turns_away: bool = False
     """Whether it is what answers 503 for the application, no instance of it."""
+    canary: bool = False
+    """Whether it is on a private listener of its own, where only a probe comes."""
+    estranged: bool = False
+    """Whether nobody has its listener any more but itself: no other instance can be started there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

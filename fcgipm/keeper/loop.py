@@ -25,9 +25,10 @@ from fcgipm.keeper.instances.outputs import Outputs
 from fcgipm.keeper.instances.programs import Programs
 from fcgipm.keeper.instances.starting import Starting
 from fcgipm.keeper.instances.strays import Strays
-from fcgipm.keeper.keeping import statefile
+from fcgipm.keeper.keeping.adopt import Adoption, left_by
+from fcgipm.keeper.keeping.heritage import Heritage
 from fcgipm.keeper.keeping.record import Books, Record
-from fcgipm.keeper.keeping.state import State, StateError
+from fcgipm.keeper.keeping.state import State
 from fcgipm.keeper.keeping.statefile import StateFile
 from fcgipm.keeper.keeping.store import Store, is_stored
 from fcgipm.keeper.keeping.takeback import Stored, take_back
@@ -158,13 +159,20 @@ class Keeper:
         self._ending: Ending
         self._answers: Answers
         self._kept: StateFile
+        self._adoption: Adoption
         self._briefing: Briefing
 
     def open(self, report_start: Callable[[Outcome], None]) -> None:
         """Bind all sockets and make everything ready for `run`; raise `StartError` with all problems."""
         context = self._context
-        left = self._left_by_another()
-        self._bind_all(left)
+        state, heritage = left_by(context, self._runtime.fileno()), Heritage()
+        stored = Stored(context, [one for one in self._service.passed if is_stored(one)])
+        self._adoption = Adoption(
+            context, self._book, self._listeners, self._places, self._guard, heritage, stored, state
+        )
+        self._stack.callback(self._let_go)
+        self._adoption.take_sockets()
+        self._bind_all(stored, state)
         # After the others: while those are refused, nobody must find a control socket that is about to go again.
         try:
             self._own = OwnSockets(context.loaded, context.diag, self._guard, self._places, context.tell)
@@ -225,15 +233,17 @@ class Keeper:
         self._telling.summary = self._state
         self._briefing = Briefing(
             context, self._book, self._starting, self._listeners, self._dynamic, self._orders, self._own,
-            self._ending, self._answers,
+            self._ending, self._answers, self._adoption,
             started_at=self._started_at, started_unix=self._started_unix,
         )  # fmt: skip
+        self._starting.one_less = self._ending.look
         self._keep()
         self._programs.define(apps.values())
         self._starting.began = self._programs.began
         self._dynamic.dropped = self._starting.forget_recipes
         try:
-            self._dynamic.reopen(() if left is None else left.scripts)
+            self._adoption.take_instances(self._starting, self._strays, self._orders, self._dynamic, self._progress)
+            heritage.close()
             self._listeners.close_strange()
             self._dynamic.define()
         except OSError as error:
@@ -263,32 +273,30 @@ class Keeper:
 
     # ── opening ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _left_by_another(self) -> State | None:
-        try:
-            return statefile.read(self._runtime.fileno())
-        except (StateError, OSError) as error:
-            self._context.say("warning", f"{statefile.NAME} in {self._runtime.directory} cannot be used: {error}")
-        return None
-
-    def _bind_all(self, left: State | None) -> None:
+    def _bind_all(self, stored: Stored, left: State | None) -> None:
         problems = []
         context = self._context
-        stored = Stored(context, [one for one in self._service.passed if is_stored(one)])
         for listener in take_back(context, self._listeners, stored, () if left is None else left.listeners):
             context.say("info", f"{listener.address} is taken back as systemd has kept it", app=listener.app)
         stored.close()
         for app in context.loaded.config.applications.values():
+            if self._adoption.is_public(app.name):
+                continue
             try:
                 if self._listeners.published(app.name) is not None:
                     self._listeners.change(app)
                     continue
-                listener = self._listeners.make(app, 1)
+                listener = self._listeners.make(app, self._listeners.highest(app.name) + 1)
                 self._listeners.enter(listener)
                 self._listeners.publish(listener)
             except (SocketError, LookupError, OSError) as error:
                 problems.append(f"cannot bind the socket of {app.name}: {error}")
         if problems:
             raise StartError("\n".join(problems))
+
+    def _let_go(self) -> None:
+        if not self._context.dispatch.ended:
+            self._adoption.let_go()
 
     def _keep(self) -> None:
         """Have what is in the books written down from now on."""

@@ -33,6 +33,10 @@ class Progress:
         if not self._missing:
             self._finish(0, self._done())
 
+    def spare(self, app: str) -> None:
+        """Do not wait for *app*: before it begins it is clear that it serves already, or that nothing is to come."""
+        self._missing.discard(app)
+
     def ready(self, app: str) -> None:
         """An instance of *app* is ready."""
         self._missing.discard(app)

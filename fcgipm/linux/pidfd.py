@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import select
 import signal
+import struct
 from dataclasses import dataclass
 from typing import Final
 
 _SYS_PIDFD_GETFD: Final = 438
 """The same number on every architecture."""
+_PIDFD_GET_INFO: Final = 0xC040FF0B
+_INFO_SIZE: Final = 64
+_INFO_EXIT: Final = 8
+_INFO_STATUS: Final = 60
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
@@ -69,6 +75,26 @@ def reap(pidfd: int, *, block: bool = False) -> Ended | None:
     if result.si_code == os.CLD_EXITED:
         return Ended(result.si_status, None, dumped=False)
     return Ended(None, result.si_status, dumped=result.si_code == os.CLD_DUMPED)
+
+
+def end_of_other(pidfd: int) -> Ended:
+    """Return how a process that is not our child has ended, as far as the kernel tells (Linux 6.15 does)."""
+    info = bytearray(_INFO_SIZE)
+    struct.pack_into("=Q", info, 0, _INFO_EXIT)
+    try:
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
+    except OSError:
+        return Ended(None, None, dumped=False)
+    if not struct.unpack_from("=Q", info, 0)[0] & _INFO_EXIT:
+        return Ended(None, None, dumped=False)
+    return ended_with(struct.unpack_from("=i", info, _INFO_STATUS)[0])
+
+
+def ended_with(status: int) -> Ended:
+    """Return what a wait status says."""
+    if os.WIFEXITED(status):
+        return Ended(os.WEXITSTATUS(status), None, dumped=False)
+    return Ended(None, os.WTERMSIG(status), dumped=os.WCOREDUMP(status))
 
 
 def take_descriptor(pidfd: int, number: int) -> int:

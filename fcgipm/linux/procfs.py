@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 _PIECE: Final = 64 * 1024
+_FORKED_ONLY: Final = 0x40
+"""PF_FORKNOEXEC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Stat:
     parent: int
     session: int
     started: int
+    executed: bool = True
+    """Whether it has executed anything since it was forked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,15 @@ def processes() -> Iterator[Stat]:
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
         yield found
+
+
+def exit_status(pid: int, started: int) -> int | None:
+    """Return the wait status of process *pid*, started then, that has ended and is not waited for yet; else None."""
+    line = read(f"/proc/{pid}/stat")
+    found = _parsed(pid, line)
+    if found.state != "Z" or found.started != started:
+        return None
+    return int(line.split()[-1])
 
 
 def tasks(pid: int) -> list[int]:
@@ -238,4 +251,5 @@ def awaited_locks() -> list[tuple[int, int]]:
 def _parsed(pid: int, line: bytes) -> Stat:
     # The name, in parentheses, may contain anything, parentheses and line feeds too.
     words = line[line.rindex(b")") + 2 :].split()
-    return Stat(pid, chr(words[0][0]), int(words[1]), int(words[3]), int(words[19]))
+    executed = not int(words[6]) & _FORKED_ONLY
+    return Stat(pid, chr(words[0][0]), int(words[1]), int(words[3]), int(words[19]), executed)

@@ -76,6 +76,8 @@ class Daemon:
         self.config = directory / "apps.toml"
         self.control = self.runtime / "control.sock"
         self.logfile = directory / "log"
+        self.apps = apps
+        """The configuration that it was started with, the daemon's own lines not included."""
         self.configure(apps, daemon=daemon)
         self._seen: set[tuple[int, int]] = set()
         with self.logfile.open("ab") as log:

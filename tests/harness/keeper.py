@@ -156,6 +156,7 @@ class Rig:
         self.config = directory / "apps.toml"
         self.logfile = directory / "log"
         self._meeting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        (directory / "meet").unlink(missing_ok=True)  # of a keeper that was killed
         self._meeting.bind(str(directory / "meet"))
         (directory / "meet").chmod(0o666)
         self._meeting.listen()

@@ -65,6 +65,8 @@ class Instance:
             outdated=outdated,
             started_at=self.started_at,
             ready_at=self.ready_at,
+            canary=self.listener.canary,
+            estranged=self.listener.sock is None,
         )
 
 

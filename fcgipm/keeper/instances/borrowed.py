@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 from collections.abc import Callable
 from typing import Final, NoReturn
 
@@ -52,6 +53,29 @@ def as_owner(pid: int, ask: Callable[[], str]) -> str | None:
         return _answer_of(child, reader)
     finally:
         os.close(reader)
+
+
+def descriptor_as_owner(pid: int, take: Callable[[], int]) -> int | None:
+    """Return a copy (close-on-exec) of the descriptor that *take* returns in a child that has the ids of *pid*.
+
+    None where that cannot help or does not work, as with `as_owner`.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+
+        def send() -> str:
+            number = take()
+            socket.send_fds(theirs, [b"."], [number])
+            return "."
+
+        if as_owner(pid, send) is None:
+            return None
+        ours.setblocking(False)
+        try:
+            _, numbers, _, _ = socket.recv_fds(ours, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return None
+    return numbers[0] if numbers else None
 
 
 def _answer_of(child: int, reader: int) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from fcgipm import wire
 from fcgipm.config.schema import MILLISECOND, SECOND, Application
 from fcgipm.keeper.context import Context
-from fcgipm.keeper.instances import readiness, spawn
+from fcgipm.keeper.instances import ended, readiness, spawn
 from fcgipm.keeper.instances.book import Book, Instance
 from fcgipm.keeper.instances.outputs import Outputs
 from fcgipm.keeper.instances.recipe import Recipe, recipe_of, recipe_of_refuser
@@ -60,6 +60,8 @@ class Starting:
         self._progress = progress
         self._recipes: dict[tuple[str, int], Recipe] = {}
         """By application and generation: a generation keeps what it began with, whatever is configured later."""
+        self.one_less: Callable[[], None] = lambda: None
+        """Called when an instance has ended that was not our child."""
         self._watched: dict[int, Instance] = {}
         """By number: those that are not seen to be ready."""
         self._unseen: dict[str, str] = {}
@@ -116,11 +118,11 @@ class Starting:
         if order.turns_away is None:
             with self._dynamic.checked(app) as script:
                 recipe = self._recipe(app, order.generation)
-                starting = spawn.begin(recipe, listener.sock.fileno(), script, held=True)
+                starting = spawn.begin(recipe, listener.fileno(), script, held=True)
         else:
             loaded, nofile = self._context.loaded, self._context.nofile
             recipe = recipe_of_refuser(loaded, order.turns_away, order.above, nofile=nofile)
-            starting = spawn.begin(recipe, listener.sock.fileno(), held=True)
+            starting = spawn.begin(recipe, listener.fileno(), held=True)
         try:
             self._enter(app, order, listener, digest_of(recipe), starting)
         except (OSError, MemoryError):
@@ -189,11 +191,28 @@ class Starting:
         if app is not None:
             instance.watch = readiness.Watch(started=now, ready_timeout=app.ready_timeout)
             self._watched[instance.number] = instance
+        self._watch_output(instance)
+
+    def _watch_output(self, instance: Instance) -> None:
         try:
             self._outputs.add(instance)
         except OSError as error:
             text = f"the output of {instance.name} cannot be watched: {error}; unread, it blocks the instance"
             self._context.say("warning", text, app=instance.app)
+
+    def adopt(self, instance: Instance) -> None:
+        """Take up an instance that was executed for another keeper, or for us in another program."""
+        self._book.add(instance)
+        instance.listener.instances += 1
+        if not instance.is_child:
+            self._context.dispatch.watch(instance.pidfd, lambda: self._has_gone(instance))
+        app = self._context.application(instance.app)
+        if instance.ready is not None:
+            self._progress.spare(instance.app)
+        elif app is not None:
+            instance.watch = readiness.Watch(started=instance.started_at, ready_timeout=app.ready_timeout)
+            self._watched[instance.number] = instance
+        self._watch_output(instance)
 
     def settle(self) -> None:
         """Finish what is between fork and exec: a new manager knows instances only, or hears nothing of them.
@@ -260,6 +279,11 @@ class Starting:
 
     # ── ended ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _has_gone(self, instance: Instance) -> None:
+        """Take note of the end of one that is not our child: no signal tells of it."""
+        self.ended(instance)
+        self.one_less()
+
     def ended(self, instance: Instance) -> None:
         """Reap *instance*, which has ended, and report how."""
         if instance.starting is not None:
@@ -272,13 +296,13 @@ class Starting:
             text = f"cannot see what has outlived {instance.name}: {error}; it serves on until the next one ends"
             self._context.say("warning", text, app=instance.app)
         finally:
-            end = pidfds.reap(instance.pidfd)
-            assert end is not None, instance.name
+            end = ended.collect(instance.pid, instance.start_time, instance.pidfd)
             self._book.remove(instance)
             self._watched.pop(instance.number, None)
             if not instance.hidden:
                 self._report_end(instance, end)
         self._outputs.remove(instance)
+        self._context.dispatch.forget(instance.pidfd)
         for descriptor in (instance.stdout, instance.stderr, instance.pidfd):
             os.close(descriptor)
         self._listeners.leave(instance.listener)
@@ -289,8 +313,8 @@ class Starting:
         report = wire.Exited(instance=instance.number, code=end.code, signal=end.signal, dumped=end.dumped, at=now)
         self._context.reporter.report(report)
         if instance.ready is None and not instance.turns_away:
-            how = f"exit status {end.code}" if end.signal is None else f"signal {end.signal}"
-            self._progress.failed(instance.app, f"{instance.name} ended before it was ready: {how}")
+            why = f"{instance.name} ended before it was ready: {ended.worded(end)}"
+            self._progress.failed(instance.app, why)
 
 
 def _release(instance: Instance) -> None:

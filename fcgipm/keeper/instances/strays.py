@@ -58,8 +58,10 @@ class Strays:
         now = time.monotonic_ns()
         app = self._context.application(instance.app)
         patience = _DEFAULT_PATIENCE if app is None else app.stop_timeout
-        for stat in session.orphans(self._is_ours):
-            others = stat.session != instance.pid and self._is_ours(stat.session)
+        # Those of one that was adopted come to somebody else; what it held proves whose they are.
+        orphans = session.orphans(self._is_ours) if instance.is_child else procfs.processes()
+        for stat in orphans:
+            others = stat.session != instance.pid and (self._is_ours(stat.session) or not instance.is_child)
             if others or self._is_ours(stat.pid) or stat.state in "ZX" or not _serves(stat.pid, instance.listener):
                 continue
             process = session.hold(stat)
@@ -70,6 +72,15 @@ class Strays:
                 self._all.append(stray)
                 text = f"pid {stat.pid} has outlived {instance.name}; it is removed when it serves nobody"
                 self._context.say("info", text, app=instance.app)
+
+    def adopt(self, process: Process, started: int, listener: Listener, *, name: str, cut_at: int | None) -> None:
+        """Take charge of what the keeper before us has known of, or what has lost its instance since."""
+        now = time.monotonic_ns()
+        app = self._context.application(listener.app)
+        patience = _DEFAULT_PATIENCE if app is None else app.stop_timeout
+        self._all.append(_Stray(process, started, listener, name, now, _FIRST_PAUSE, cut_at or now + patience))
+        text = f"pid {process.pid} has outlived {name}; it is removed when it serves nobody"
+        self._context.say("info", text, app=listener.app)
 
     def _is_ours(self, pid: int) -> bool:
         """Return whether *pid* is known to belong where it is."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fcgipm.keeper.instances.borrowed import descriptor_as_owner
+from fcgipm.linux import pidfd as pidfds
+from fcgipm.linux import procfs
+
 if TYPE_CHECKING:
-    from fcgipm.keeper.keeping.state import KeptListener
+    from fcgipm.keeper.instances.session import Process
+    from fcgipm.keeper.keeping.state import KeptInstance, KeptListener
 
 
 LOCK = "lock"
@@ -42,13 +47,29 @@ class Heritage:
     """By systemd, in whatever order: sockets, told apart by their inodes."""
     _taken: set[int] = field(default_factory=set)
 
-    def take(self, kept: KeptListener) -> int | None:
-        """Return a descriptor of the listener *kept*, close-on-exec and the caller's; None where nobody has one."""
+    def take(self, kept: KeptListener, holders: Iterable[Process] = ()) -> int | None:
+        """Return a descriptor of the listener *kept*, close-on-exec and the caller's; None where it cannot be had.
+
+        Where we have not been given it, it is taken from one of *holders*, processes that have it.
+        """
         candidates = [self.inherited.get(listener_key(kept.inode)), *self.stored]
         for number in candidates:
             if number is not None and number not in self._taken and os.fstat(number).st_ino == kept.inode:
                 return self._give(number)
-        return None
+        taken = (_taken_from(holder, f"socket:[{kept.inode}]") for holder in holders)
+        return next((number for number in taken if number is not None), None)
+
+    def take_output(self, instance: KeptInstance, number: int) -> int:
+        """Return the read end (non-blocking, close-on-exec, the caller's) of fd *number*, 1 or 2, of *instance*.
+
+        Where it cannot be had, because the instance has closed it or we may not look, that of an ended pipe.
+        """
+        given = self.take_key(output_key(instance.number, number))
+        if given is not None:
+            return given
+        inode = instance.stdout if number == 1 else instance.stderr
+        opened = _read_end(instance.pid, f"pipe:[{inode}]") if inode else None
+        return _ended_pipe() if opened is None else opened
 
     def take_key(self, key: str) -> int | None:
         """Return what was inherited under *key*, close-on-exec and the caller's; None where there is none."""
@@ -69,3 +90,59 @@ class Heritage:
         self._taken.add(number)
         os.set_inheritable(number, False)
         return number
+
+
+def _taken_from(process: Process, link: str) -> int | None:
+    """Return a copy of what *process* has open as *link*; None where that is refused."""
+
+    def take(pidfd: int) -> int:
+        return pidfds.take_descriptor(pidfd, _number_of(process.pid, link))
+
+    def take_anew() -> int:
+        return take(pidfds.open_process(process.pid))
+
+    try:
+        taken = take(process.pidfd)
+    except PermissionError:
+        found = descriptor_as_owner(process.pid, take_anew)
+        if found is None:
+            return None
+        taken = found
+    except OSError:
+        return None  # it has just ended, or closed it
+    if os.readlink(f"/proc/self/fd/{taken}") != link:
+        os.close(taken)
+        return None
+    return taken
+
+
+def _read_end(pid: int, link: str) -> int | None:
+    """Return a new read end of the pipe *link* that process *pid* writes to; None where that is refused."""
+
+    def opened() -> int:
+        path = f"/proc/{pid}/fd/{_number_of(pid, link)}"
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if os.readlink(f"/proc/self/fd/{number}") != link:
+            os.close(number)
+            raise FileNotFoundError(link)
+        return number
+
+    try:
+        return opened()
+    except PermissionError:
+        return descriptor_as_owner(pid, opened)
+    except OSError:
+        return None
+
+
+def _number_of(pid: int, link: str) -> int:
+    for number, open_as in procfs.descriptors(pid).items():
+        if open_as == link:
+            return number
+    raise FileNotFoundError(link)
+
+
+def _ended_pipe() -> int:
+    read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.close(write_end)
+    return read_end

@@ -111,10 +111,15 @@ class Record:
         listeners = [listener for listener in self._books.listeners if listener.outlives]
         if not wishes and not listeners:
             return None
+        scripts = (
+            one
+            for one in self._books.dynamic.scripts()
+            if f"{one.root}/{one.path}" in wishes or (listeners and not one.leaving)
+        )
         state = replace(
-            self._head(), notes=wishes, ending=None, manager=None, strays=(), generations={},
+            self._head(), ending=None, manager=None, strays=(), generations={}, scripts=tuple(scripts),
+            notes={app: replace(note, text=note.wish) for app, note in wishes.items()},
             listeners=tuple(map(kept_listener, listeners)),
-            scripts=tuple(script for script in self._books.dynamic.scripts() if listeners and not script.leaving),
         )  # fmt: skip
         return encode(state)
 
@@ -181,6 +186,7 @@ def _of_instance(instance: Instance) -> _Item:
                 ready_at=instance.ready_at,
                 asked=instance.asked,
                 turns_away=instance.turns_away,
+                canary=instance.listener.canary,
                 recipe=instance.recipe,
                 stdout=os.fstat(instance.stdout).st_ino,
                 stderr=os.fstat(instance.stderr).st_ino,

@@ -78,6 +78,7 @@ class KeptInstance:
     ready_at: int | None = None
     asked: bool = False
     turns_away: bool = False
+    canary: bool = False
     recipe: str = ""
     """A digest of what it was started by."""
     stdout: int = 0

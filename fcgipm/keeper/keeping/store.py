@@ -5,8 +5,8 @@ Each is stored under a name that tells whose it is, ``listener/GENERATION/APP``,
 
 from __future__ import annotations
 
-import hashlib
 import itertools
+import zlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +26,8 @@ def name_of(app: str, generation: int) -> str:
     name = f"{_PREFIX}{generation}/{app}"
     if len(name) <= LONGEST_NAME:
         return name
-    digest = hashlib.sha256(app.encode(errors="surrogateescape")).hexdigest()[:_DIGITS]
+    text = app.encode(errors="surrogateescape")
+    digest = f"{zlib.crc32(text):08x}{zlib.adler32(text):08x}"[:_DIGITS]
     return f"{name[: LONGEST_NAME - _DIGITS - 1]}~{digest}"
 
 
@@ -68,7 +69,7 @@ class Store:
 
     def put(self, listener: Listener) -> None:
         """Store *listener*, or know of it, where it comes from the store; what systemd has itself needs none."""
-        if not self.keeps or listener.is_given:
+        if not self.keeps or listener.is_given or listener.sock is None:
             return
         users = self._users.setdefault(listener.endpoint.inode, set())
         listener.stored = listener.stored or next((other.stored for other in users), "")
@@ -83,7 +84,7 @@ class Store:
         numbers = itertools.count(listener.generation)
         listener.stored = next(free for number in numbers if (free := name_of(listener.app, number)) not in taken)
         # Not watched by systemd: an application may shut its listener down, and that is ours to notice.
-        self._tell(f"FDSTORE=1\nFDNAME={listener.stored}\nFDPOLL=0", [listener.sock.fileno()])
+        self._tell(f"FDSTORE=1\nFDNAME={listener.stored}\nFDPOLL=0", [listener.fileno()])
 
     def take_out(self, listener: Listener) -> None:
         """Store *listener* no longer: it is about to be closed."""

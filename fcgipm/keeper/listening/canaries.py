@@ -64,7 +64,7 @@ class Canaries:
         self._all.remove(listener)
         if listener.names is not None:
             listener.names.remove()
-        listener.sock.close()
+        listener.close()
 
     def close_all(self) -> None:
         """Close everything, at the end of the daemon."""

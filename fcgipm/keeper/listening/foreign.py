@@ -12,24 +12,29 @@ from fcgipm.linux import procfs
 from fcgipm.linux.sock_diag import Diag
 
 
+class LeftOver(SocketError):
+    """Instances that another keeper has left, and that were not adopted, listen at a private name."""
+
+
 def refuse(place: Place, path: str, own: Container[FileId], diag: Diag) -> None:
     """Raise `SocketError` if the public *path* in *place* is not free for a socket of ours.
 
-    Free means: nothing is there, or a socket that is ours (*own*), or one at which nobody listens any more.
+    Free means: nothing is there, or a socket that is ours (*own*), or one at which nobody listens any more, or only
+    instances that another keeper has left: they serve whom they have, and the next visitor comes to us.
     """
     file, listener = _found(os.path.basename(path), place.public, path, own, diag)
     if listener is None or file is None:
         return
     if place.names_of(file):
-        raise SocketError(_left_over(path, listener))
+        return
     raise SocketError(f"{path}: in use, {_holders(listener)} listens there")
 
 
 def refuse_private(place: Place, path: str, own: Container[FileId], diag: Diag) -> None:
-    """Raise `SocketError` if somebody listens at the private *path* in *place*: only an fcgipm can have bound it."""
+    """Raise `LeftOver` if somebody listens at the private *path* in *place*: only an fcgipm can have bound it."""
     _, listener = _found(os.path.basename(path), place.private, path, own, diag)
     if listener is not None:
-        raise SocketError(_left_over(path, listener))
+        raise LeftOver(_left_over(path, listener))
 
 
 def _found(
@@ -55,8 +60,11 @@ def _found(
 
 def _left_over(path: str, inode: int) -> str:
     pids = [pid for pid, _ in _processes(inode)]
-    todo = f"end them (kill {' '.join(map(str, pids))}) and start again" if pids else "end them and start again"
-    return f"{path}: instances of an fcgipm that was killed still serve there: {_holders(inode)}; {todo}"
+    todo = f"end them when they are done: kill {' '.join(map(str, pids))}" if pids else "end them when they are done"
+    return (
+        f"{path}: instances of an fcgipm that was killed still serve there, and cannot be adopted: {_holders(inode)}; "
+        f"another socket takes the place of theirs, they are not touched; {todo}"
+    )
 
 
 def who_listens(address: str, port: int, diag: Diag) -> str:

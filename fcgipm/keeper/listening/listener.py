@@ -36,7 +36,8 @@ class Listener:
     app: str
     generation: int
     """Of one that all generations share the latest whose instances use it."""
-    sock: socket.socket
+    sock: socket.socket | None
+    """None where its instances alone have it, who were adopted, and we may not take it: it ends with them."""
     endpoint: Endpoint
     names: SocketFile | None
     """None for TCP, and for what is given."""
@@ -55,6 +56,16 @@ class Listener:
     """Of a Unix socket that is given: where the application's definition has it."""
     stored: str = ""
     """The name under which systemd keeps it while there is no keeper; empty where it does not."""
+
+    def fileno(self) -> int:
+        """Return its descriptor; of a listener that we have."""
+        assert self.sock is not None, self.address
+        return self.sock.fileno()
+
+    def close(self) -> None:
+        """Close it, if we have it."""
+        if self.sock is not None:
+            self.sock.close()
 
     @property
     def public(self) -> str | None:
@@ -90,7 +101,7 @@ class Listener:
         """The path by which the kernel knows it, or its address where it is a TCP listener."""
         if self.names is not None:
             return self.names.private
-        return self.address if self.where is not None else str(self.sock.getsockname())
+        return self.address if self.where is not None else str(self.endpoint.name)
 
     def fact(self) -> wire.ListenerFact:
         """Return what the manager must know of it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from fcgipm import wire
@@ -67,10 +67,15 @@ class Listeners:
         for other in list(self._all):
             if other.app == listener.app and self._is_unused(other):
                 self.close(other)  # a newer definition has come before anybody used it
+        self.restore(listener)
+
+    def restore(self, listener: Listener, *, highest: int = 0) -> None:
+        """Enter a listener that another keeper has made; its application has had generations up to *highest*."""
         self._all.append(listener)
         self._context.store.put(listener)
         self._context.keeping.changed()
-        self._highest[listener.app] = max(listener.generation, self.highest(listener.app))
+        self._highest[listener.app] = max(listener.generation, self.highest(listener.app), highest)
+        self._making.learn(listener)
         if listener.names is not None:
             app = listener.app
             try:
@@ -81,7 +86,7 @@ class Listeners:
 
     def discard(self, listener: Listener) -> None:
         """Undo `make`."""
-        listener.sock.close()
+        listener.close()
         if listener.names is not None:
             listener.names.remove()
         self._making.forget(listener.app, self._all)
@@ -223,7 +228,7 @@ class Listeners:
         self._context.keeping.changed()
         if listener.vigil is not Vigil.ORDERED:
             self.vigils.end(listener)
-        if not any(one.instances for one in self._sharing(listener)):
+        if listener.sock is not None and not any(one.instances for one in self._sharing(listener)):
             sockets.make_blocking(listener.sock)
         listener.instances += 1
 
@@ -234,6 +239,9 @@ class Listeners:
             return
         if listener.canary:
             self.canaries.close(listener)
+            return
+        if listener.sock is None:
+            self.close(listener)
             return
         if not listener.published or self.is_outdated(listener):
             self.withdraw(listener)
@@ -252,7 +260,7 @@ class Listeners:
         return [other for other in self._all if other.endpoint == listener.endpoint]
 
     def _give_up(self, listener: Listener) -> None:
-        if self._context.application(listener.app) is None or len(self._sharing(listener)) > 1:
+        if self._context.application(listener.app) is None or len(self._sharing(listener)) > 1 or listener.sock is None:
             self.close(listener)
             return
         listener.closes_at = time.monotonic_ns() + LATE
@@ -265,7 +273,7 @@ class Listeners:
         """Give all listeners of *app* the attributes and the queue that its definition has by now; raise OSError."""
         attributes = rights.attributes_of(app)
         for listener in self._all:
-            if listener.app == app.name and not listener.is_given:
+            if listener.app == app.name and listener.sock is not None and not listener.is_given:
                 listener.sock.listen(app.listen_queue_depth)
                 if listener.names is not None:
                     listener.names.change(attributes)
@@ -300,7 +308,14 @@ class Listeners:
         self._making.forget(listener.app, self._all)
         if listener.names is not None:
             listener.names.remove()
-        listener.sock.close()
+        listener.close()
+
+    def let_go(self, listeners: Collection[Listener]) -> None:
+        """Close *listeners* and leave their names alone: they are another keeper's again."""
+        for listener in listeners:
+            if listener in self._all:
+                self._all.remove(listener)
+                listener.close()
 
     def close_all(self) -> None:
         """Close everything, at the end of the daemon; visitors can go on to come to what systemd keeps."""
@@ -322,7 +337,7 @@ class Listeners:
         self._all.remove(listener)
         if listener.names is not None:
             listener.names.leave()
-        listener.sock.close()
+        listener.close()
 
     def deadline(self) -> int | None:
         """Return when the next old listener is to be closed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fcgipm.config.schema import Application
@@ -70,33 +70,50 @@ class Making:
         return names
 
     def _unix(self, app: Application, generation: int, others: Sequence[Listener]) -> Listener:
-        assert app.socket is not None, app.name
-        sock, names = socketfile.bind(
-            self._places,
-            self._guard,
-            runtime_dir=self._context.loaded.config.daemon.runtime_dir,
-            public=app.socket,
-            name=self._free_name(app, generation, others),
-            attributes=rights.attributes_of(app),
-            depth=app.listen_queue_depth,
-            check=lambda place, private: self._refuse(place, app.socket or "", private, others),
-        )
+        sock, names = self._bound_free(app, generation, others)
         return Listener(
             app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), names=names, where=None,
             published=False,
         )  # fmt: skip
+
+    def _bound_free(
+        self, app: Application, generation: int, others: Sequence[Listener]
+    ) -> tuple[socket.socket, SocketFile]:
+        """Bind a free name; one at which somebody serves whom nobody has adopted is not."""
+        names = self._free_names(app, generation, others)
+        while True:
+            try:
+                return self._bound(app, next(names), others)
+            except foreign.LeftOver as left_over:
+                self._context.tell("warning", "left-over", str(left_over), app=app.name)
+
+    def _bound(self, app: Application, name: str, others: Sequence[Listener]) -> tuple[socket.socket, SocketFile]:
+        assert app.socket is not None, app.name
+        return socketfile.bind(
+            self._places,
+            self._guard,
+            runtime_dir=self._context.loaded.config.daemon.runtime_dir,
+            public=app.socket,
+            name=name,
+            attributes=rights.attributes_of(app),
+            depth=app.listen_queue_depth,
+            check=lambda place, private: self._refuse(place, app.socket or "", private, others),
+        )
 
     def _refuse(self, place: Place, public: str, private: str, others: Sequence[Listener]) -> None:
         own, diag = Files(others), self._context.diag
         foreign.refuse(place, public, own, diag)
         foreign.refuse_private(place, private, own, diag)
 
-    def _free_name(self, app: Application, generation: int, others: Sequence[Listener]) -> str:
-        """Return a private name, of *generation* or the next by which no listener is bound: one may be renumbered."""
+    def _free_names(self, app: Application, generation: int, others: Sequence[Listener]) -> Iterator[str]:
+        """Yield private names, of *generation* and the next ones, by which no listener is bound.
+
+        One may be renumbered.
+        """
         mine = [one.names for one in others if one.app == app.name and one.names is not None]
         taken = {os.path.basename(names.private) for names in mine}
         name = f"{self._number_of(app.name)}" if app.is_dynamic else app.name
-        return next(free for number in itertools.count(generation) if (free := f"{name}.{number}") not in taken)
+        return (free for number in itertools.count(generation) if (free := f"{name}.{number}") not in taken)
 
     def _number_of(self, app: str) -> int:
         """Return the number that stands for a dynamic application in private names, where its own is too long."""
@@ -105,6 +122,15 @@ class Making:
             numbers = itertools.chain(range(self._last_number + 1, LARGEST_NUMBER + 1), itertools.count(1))
             self._numbers[app] = self._last_number = next(number for number in numbers if number not in used)
         return self._numbers[app]
+
+    def learn(self, listener: Listener) -> None:
+        """Take note of by what number a dynamic application is called in the private name of *listener*."""
+        if listener.names is None or "/" not in listener.app:
+            return
+        number = os.path.basename(listener.names.private).partition(".")[0]
+        if number.isdecimal():
+            self._numbers[listener.app] = int(number)
+            self._last_number = max(self._last_number, int(number))
 
     def forget(self, app: str, others: Sequence[Listener]) -> None:
         """Give the number of *app* back, unless one of its listeners is among those that are left."""
@@ -135,6 +161,8 @@ def _tcp(app: Application, port: int, generation: int, others: Sequence[Listener
     before = next((one for one in others if one.where == (app.address, port)), None)
     if before is not None:
         # The socket belongs to the address, and goes with it from one application to another.
+        if before.sock is None:
+            raise SocketError(f"{before.address}: instances that were adopted still have it, and end first")
         sock = before.sock.dup()
         sock.listen(app.listen_queue_depth)
     else:

@@ -10,12 +10,15 @@ import contextlib
 import os
 import socket
 import stat
+from collections.abc import Callable, Container
 from typing import Final
 
 from fcgipm.config.socketnames import LONGEST_PATH
 from fcgipm.keeper.listening.sockets import Attributes, FileId, SocketError, id_of
 from fcgipm.linux.paths import open_directory
 
+_PASSING: Final = ".link"
+"""Ends the private name that is renamed to a public one."""
 _LISTED: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -136,6 +139,16 @@ class Place:
         with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=self.private)
 
+    def sweep(self, spared: Container[FileId], is_alive: Callable[[FileId, str], bool]) -> None:
+        """Remove the private names that a keeper has left and that nobody needs; *is_alive* says where one listens."""
+        for name in os.listdir(self.private):
+            file = self.bound(name)
+            path = os.path.join(self.private_path, name)
+            if file is None or (file in spared and not name.endswith(_PASSING)):
+                continue
+            if name.endswith(_PASSING) or not is_alive(file, path):
+                self.remove(name)
+
     # ── public names ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def published(self, name: str) -> FileId | None:
@@ -144,7 +157,7 @@ class Place:
 
     def publish(self, private: str, public: str, file: FileId) -> None:
         """Make *public* a name of the socket *file*, whatever was there before; raise OSError."""
-        passing = f"{private}.link"
+        passing = f"{private}{_PASSING}"
         self.remove(passing)
         os.link(private, passing, src_dir_fd=self.private, dst_dir_fd=self.private, follow_symlinks=False)
         try:

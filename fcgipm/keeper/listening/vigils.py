@@ -19,8 +19,10 @@ class Vigils:
 
     def arm(self, listener: Listener, vigil: Vigil) -> None:
         """Watch for the next one who comes to *listener*; one that is watched for already is not watched for twice."""
+        if listener.sock is None:
+            return
         if not listener.vigil.is_armed:
-            self._context.dispatch.watch(listener.sock.fileno(), lambda: self.tell(listener), once=True)
+            self._context.dispatch.watch(listener.fileno(), lambda: self.tell(listener), once=True)
         listener.vigil = vigil
         self._context.keeping.changed()
 
@@ -34,4 +36,5 @@ class Vigils:
     def end(self, listener: Listener) -> None:
         """Watch *listener* no more, for whatever reason it was watched."""
         listener.closes_at, listener.vigil = None, Vigil.OFF
-        self._context.dispatch.forget(listener.sock.fileno())
+        if listener.sock is not None:
+            self._context.dispatch.forget(listener.fileno())

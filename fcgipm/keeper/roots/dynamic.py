@@ -145,7 +145,7 @@ class Dynamic:
         listener = self._listeners.published(app.name)
         if listener is not None:
             return listener
-        mine = self._listeners.of_app(app.name)
+        mine = [one for one in self._listeners.of_app(app.name) if one.sock is not None]
         try:
             # The one that it had last, if it is still there: somebody may wait there.
             listener = mine[-1] if mine else self._listeners.of(app, self._listeners.highest(app.name) + 1)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fcgipm.keeper.ending import Ending
     from fcgipm.keeper.instances.book import Book
     from fcgipm.keeper.instances.starting import Starting
+    from fcgipm.keeper.keeping.adopt import Adoption
     from fcgipm.keeper.listening.listeners import Listeners
     from fcgipm.keeper.listening.own_sockets import OwnSockets
     from fcgipm.keeper.roots.undeclared import Undeclared
@@ -41,6 +42,7 @@ class Briefing:
     own: OwnSockets
     ending: Ending
     answers: Answers
+    adoption: Adoption
     started_at: int
     """When the daemon was started, in monotonic nanoseconds."""
     started_unix: float
@@ -50,6 +52,7 @@ class Briefing:
         """Return everything that a new manager needs, after what still was under way for the one before."""
         self.orders.forget()
         self.starting.settle()
+        unseen, ends = self.adoption.unseen()
         snapshot = wire.Snapshot(
             version=fcgipm.__version__,
             pid=os.getpid(),
@@ -57,7 +60,7 @@ class Briefing:
             started_at=self.started_at,
             started_unix=self.started_unix,
             definitions=definitions_of(self.context.loaded, without=self.dynamic.leaving()),
-            instances=tuple(self.starting.fact(instance) for instance in self.book if not instance.hidden),
+            instances=(*(self.starting.fact(instance) for instance in self.book if not instance.hidden), *unseen),
             listeners=self.listeners.facts(),
             notes=dict(self.orders.notes),
             next_instance=self.book.highest + 1,
@@ -71,7 +74,7 @@ class Briefing:
             for instance in self.book
             if not instance.hidden
         ]
-        return Handover(snapshot, [*handed, *pipes], [*self.answers.missed(), *self.listeners.awaited()])
+        return Handover(snapshot, [*handed, *pipes], [*self.answers.missed(), *ends, *self.listeners.awaited()])
 
 
 def definitions_of(loaded: Loaded, *, without: Container[str] = ()) -> wire.Definitions:

@@ -149,6 +149,15 @@ class Orders:
             marks = self.marks.get(app, _NO_MARKS)
             yield app, KeptNote(text=text, wish=marks.wish, resting=marks.resting, definition=marks.definition)
 
+    def remember(self, app: str, note: KeptNote, text: str) -> bool:
+        """Keep *text* for *app*, as a keeper before us did with *note*; False where another definition ends a wish."""
+        definition = self._context.application(app)
+        if note.wish and definition is not None and self._starting.digest(definition) != note.definition:
+            return False
+        self.notes[app] = text
+        self.marks[app] = Marks(note.wish, note.resting, note.definition)
+        return True
+
     def deadline(self) -> int | None:
         """Return when the held order may be carried out."""
         return None if self._held is None else self._held[1]

@@ -231,7 +231,7 @@ def test_a_path_that_is_deleted_again_and_again_is_told_of_twice(rig: Start) -> 
     assert "again and again" in keeper.log()
 
 
-def test_what_a_killed_fcgipm_left_is_named_with_what_to_do(rig: Start, place: Path) -> None:
+def test_what_a_killed_fcgipm_left_without_a_record_is_named_and_left_alone(rig: Start) -> None:
     keeper = rig(f"{ONE}[app.two]\n{python(SERVE)}\n")
     puppet = keeper.puppet()
     one = puppet.spawn("one", 1).pid
@@ -240,16 +240,22 @@ def test_what_a_killed_fcgipm_left_is_named_with_what_to_do(rig: Start, place: P
     puppet.expect(wire.Published)
     keeper.process.kill()
     keeper.process.wait()
+    (keeper.runtime / "state.json").unlink()
     try:
-        said = refusal(place, f"{ONE}[app.two]\n{python(SERVE)}\n")
+        after = rig(f"{ONE}[app.two]\n{python(SERVE)}\n")
+        snapshot = after.puppet().snapshot
+        said = after.log()
+        for pid in (one, two):
+            assert os.readlink(f"/proc/{pid}/fd/0")
     finally:
         for pid in (one, two):
             os.kill(pid, signal.SIGKILL)
 
-    for name, pid in (("one", one), ("two", two)):
-        text = f"{name}.sock: instances of an fcgipm that was killed still serve there: pid {pid} ("
-        assert text in said
-        assert f"end them (kill {pid}) and start again" in said
+    assert snapshot.instances == ()
+    assert {fact.app for fact in snapshot.listeners if fact.published} == {"one", "two"}
+    text = "one.1: instances of an fcgipm that was killed still serve there, and cannot be adopted: pid "
+    assert text + f"{one} (" in said
+    assert f"they are not touched; end them when they are done: kill {one}" in said
     for pid in (one, two):
         ended(pid)
 
