@@ -203,6 +203,8 @@ class World(RuleBasedStateMachine):
 
     def check_untouched(self, app: str, before: AppView, event: ev.Event, commands: list[Command]) -> None:
         """A generation was given up because it has failed: nothing becomes of who serves."""
+        if before.state is AppState.STOPPED:
+            return  # who serves is to go anyway
         ended = event.instance if isinstance(event, ev.Exited) else None
         old = {one.instance for one in before.instances if one.state == "ready" and self.met_in(before, one.instance)}
         now = {one.instance for one in self.views()[app].instances if one.state == "ready"}
@@ -378,6 +380,11 @@ class World(RuleBasedStateMachine):
         if number is not None:
             self.processes[number].retire_ordered = False
             self.give(ev.RemovalRefused(instance=InstanceId(number), why=why, at=self.sim.now))
+
+    @rule()
+    def processes_work(self) -> None:
+        """What was ordered is done, and runs: histories in which everything fails are not the only ones."""
+        self.let_processes_work()
 
     @rule(works=st.booleans())
     def publication_is_answered(self, *, works: bool) -> None:
@@ -631,6 +638,9 @@ class World(RuleBasedStateMachine):
         for probe in list(self.probes):
             self.answer(probe, None)
         self.let_everything_be_published()
+        self.let_processes_work()
+
+    def let_processes_work(self) -> None:
         for number in list(self.processes):
             process = self.processes.get(number)
             if process is None:
