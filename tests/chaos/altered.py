@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -35,7 +36,19 @@ def hasty() -> None:
     supervise._PAUSES = (0,)  # type: ignore[misc]  # its own tests prove the pauses
 
 
-ALTERATIONS: Final[Mapping[str, Callable[[], None]]] = {"blind": blind, "hasty": hasty}
+def slow() -> None:
+    """Let whoever is frozen stand still for long enough to be seen, and the keeper to be killed meanwhile."""
+    freeze = retire._Frozen.freeze
+
+    def freeze_and_wait(self: Any, found: Any) -> bool:
+        frozen = freeze(self, found)
+        select.select([], [], [], 0.3)
+        return frozen
+
+    retire._Frozen.freeze = freeze_and_wait  # type: ignore[method-assign]
+
+
+ALTERATIONS: Final[Mapping[str, Callable[[], None]]] = {"blind": blind, "hasty": hasty, "slow": slow}
 
 if __name__ == "__main__":
     ALTERATIONS[sys.argv.pop(1)]()

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 from chaos.conftest import Record, Rounds
 from chaos.kinds import KINDS
-from chaos.scene import Scene
+from chaos.scene import Scene, altered
 from harness.waiting import until
 
 StartScene = Callable[..., Scene]
@@ -44,12 +44,17 @@ ORDERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 @pytest.mark.parametrize("order", ORDERS)
 def test_killed_in_the_middle_of_something(scene: StartScene, rounds: Rounds, record: Record, order: str) -> None:
     stage, chance = scene("mortal"), random.Random(4)
+    path, body = ORDERS[order]
     with stage.crowd() as (crowd, _):
-        for _ in rounds(3, 34):
+        begun = time.monotonic()
+        stage.daemon.http("POST", path, {**body, "wait": True}, timeout=60)
+        time_of_one = time.monotonic() - begun
+        stage.ctl("scale", "app", "auto")
+        for _ in rounds(2, 34):
             stage.define()
-            stage.daemon.http("POST", ORDERS[order][0], ORDERS[order][1])
-            moment = time.monotonic() + chance.uniform(0, 0.25)
-            until(lambda: time.monotonic() >= moment, what="the moment")  # noqa: B023
+            stage.daemon.http("POST", path, body)
+            moment = time.monotonic() + chance.uniform(0, time_of_one)
+            until(lambda: time.monotonic() >= moment, what="some moment of it")  # noqa: B023
             stage.daemon.kill()
             crowd.more(5)
             stage.start_again()
@@ -57,4 +62,21 @@ def test_killed_in_the_middle_of_something(scene: StartScene, rounds: Rounds, re
             stage.ctl("scale", "app", "auto")
             stage.settle()
     record(f"kill -9 of the keeper in the middle of a {order}", "fcgipm", "mortal", rounds.done, crowd)
+    assert crowd.failures == []
+
+
+def test_killed_while_somebody_is_frozen(scene: StartScene, rounds: Rounds, record: Record) -> None:
+    """A look before a kill takes a millisecond; here it takes long enough to be met."""
+    stage = scene("threaded", program=altered("slow"))
+    with stage.crowd(pause=0.02) as (crowd, _):
+        for _ in rounds(1, 20):
+            stage.daemon.http("POST", *ORDERS["scale-down"])
+            until(stage.frozen, within=30, what="somebody stands still")
+            stage.daemon.kill()
+            assert stage.frozen()
+            stage.start_again()
+            until(lambda: not stage.frozen(), what="they go on")
+            stage.ctl("scale", "app", "auto")
+            stage.settle()
+    record("kill -9 of the keeper while an instance is frozen", "fcgipm", "threaded", rounds.done, crowd)
     assert crowd.failures == []
