@@ -40,8 +40,14 @@ def _number(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def group(line: Mapping[str, Any]) -> str:
+    """Return which table a line belongs to."""
+    who = line["who"]
+    return "fcgipm" if who == "fcgipm" else "naive variants" if who.startswith(("blind", "naive")) else "others"
+
+
 def rendered(lines: Iterable[Mapping[str, Any]]) -> str:
-    """Return all as a table that is read as text and as Markdown."""
+    """Return a table that is read as text and as Markdown."""
     rows = [HEAD, *(row(line) for line in merged(lines))]
     widths = [max(len(cells[column]) for cells in rows) for column in range(len(HEAD))]
     rows.insert(1, tuple("-" * width for width in widths))
@@ -51,4 +57,7 @@ def rendered(lines: Iterable[Mapping[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    print(rendered(json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()))
+    everything = [json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()]
+    for name in ("fcgipm", "naive variants", "others"):
+        if found := [line for line in everything if group(line) == name]:
+            print(f"\n{name}\n\n{rendered(found)}")
