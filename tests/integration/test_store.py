@@ -13,7 +13,7 @@ import pytest
 from harness.keeper import SERVE, python
 from harness.ports import free_port
 from harness.systemd import Systemd
-from harness.waiting import until
+from harness.waiting import ended, until
 
 ONE = f"[app.one]\n{python(SERVE)}\n"
 
@@ -253,3 +253,59 @@ def test_a_script_that_was_open_is_open_again(systemd: Systemd, place: Path) -> 
 
     again.wait_state("cgi/deep/a.fcgi", "running")
     systemd.wait_stored("listener/2/cgi/deep/a.fcgi")
+
+
+def test_a_killed_fcgipm_loses_neither_instances_nor_who_waits(systemd: Systemd) -> None:
+    daemon = systemd.start(f"{ONE}processes = 2\n")
+    before = sorted(daemon.instances("one"))
+    with visitor(daemon.socket("one")) as first, visitor(daemon.socket("one")) as second:
+        until(lambda: daemon.app("one")["busy"] == 2, what="both are inside")
+        with visitor(daemon.socket("one")) as waiting:
+            daemon.kill()
+
+            again = systemd.again(daemon, f"{ONE}processes = 2\n")
+
+            assert sorted(again.instances("one")) == before
+            assert served(first)
+            assert served(waiting)
+            assert served(second)
+    systemd.wait_stored("listener/1/one")
+    assert again.app("one")["generation"] == 1
+
+
+def test_who_waits_is_kept_when_fcgipm_and_all_instances_are_killed(systemd: Systemd) -> None:
+    daemon = systemd.start(ONE)
+    (instance,) = daemon.instances("one")
+    left = inode(daemon.socket("one"))
+    daemon.kill()
+    os.kill(instance, signal.SIGKILL)
+    ended(instance)
+
+    with visitor(daemon.socket("one")) as waiting:
+        again = systemd.again(daemon, ONE)
+        assert served(waiting)
+
+    assert inode(again.socket("one")) == left
+    assert again.instances("one") != [instance]
+    systemd.wait_stored("listener/1/one")
+
+
+def test_a_killed_fcgipm_finds_its_instances_on_a_socket_of_systemds(systemd: Systemd, place: Path) -> None:
+    path = place / "one.sock"
+    sock = systemd.given["one"] = socket.socket(socket.AF_UNIX)
+    sock.bind(str(path))
+    sock.listen()
+    apps = f"{ONE}socket = '{path}'\n"
+    daemon = systemd.start(apps)
+    before = daemon.instances("one")
+    daemon.kill()
+
+    again = systemd.again(daemon, apps)
+
+    assert again.instances("one") == before
+    with visitor(path) as someone:
+        assert served(someone)
+    assert again.ctl("restart", "one").returncode == 0
+    assert again.instances("one") != before
+    assert path.stat().st_nlink == 1
+    assert systemd.names() == []
