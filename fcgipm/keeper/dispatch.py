@@ -188,4 +188,6 @@ def described(error: Exception) -> str:
     while place is not None and place.tb_next is not None:
         place = place.tb_next
     where = f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place is not None else "?"
+    if isinstance(error, MemoryError):
+        return f"{where}: no memory"
     return f"{where}: {error}" if isinstance(error, OSError) else f"internal error in {where}: {error!r}"
