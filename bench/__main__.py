@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import asking, cold, killed, pressure, reporting, requests, resting, spawns, step, warm
+from bench import asking, cold, killed, pressure, reload, reporting, requests, resting, spawns, step, warm
 from bench.programs import Missing
 from bench.table import Row, Skipped, rendered
 
@@ -19,6 +19,7 @@ MEASUREMENTS: dict[str, Callable[[Path], Iterator[Row | Skipped]]] = {
     "spawns": spawns.measure,
     "resting": resting.measure,
     "killed": killed.measure,
+    "reload": reload.measure,
     "cold": cold.measure,
     "asking": asking.measure,
     "reporting": reporting.measure,

@@ -152,6 +152,11 @@ class Engine:
         """Return all applications as pictures, in the order of the configuration."""
         return tuple(picture(books, now) for books in self._books.values())
 
+    def view_of(self, name: str, now: Instant) -> AppView | None:
+        """Return one application as a picture; None where it is not known."""
+        books = self._books.get(name)
+        return None if books is None else picture(books, now)
+
     def _world_of(self, definition: Application) -> World | None:
         """Return the world that *definition* shares with others; None: it is one by itself."""
         return self._dynamic if definition.is_dynamic else None

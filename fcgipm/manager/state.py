@@ -151,4 +151,4 @@ class State:
 
     def view(self, app: str) -> AppView | None:
         """Return *app* as it is now, None where it is not known."""
-        return next((view for view in self.engine.view(self.now()) if view.name == app), None)
+        return self.engine.view_of(app, self.now())
