@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import asking, cold, killed, pressure, reload, reporting, requests, resting, spawns, step, warm
+from bench import asking, cold, killed, pressure, reload, reporting, requests, resting, spawns, step, upgrade, warm
 from bench.programs import Missing
 from bench.table import Row, Skipped, rendered
 
@@ -26,6 +26,7 @@ MEASUREMENTS: dict[str, Callable[[Path], Iterator[Row | Skipped]]] = {
     "pressure": pressure.measure,
     "warm": warm.measure,
     "step": step.measure,
+    "upgrade": upgrade.measure,
 }
 
 

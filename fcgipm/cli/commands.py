@@ -39,7 +39,7 @@ def run(options: Namespace, path: str) -> ExitCode:
     command = _COMMANDS.get(verb.name, _steer)
     with Client(path, options.timeout + (_GRACE if verb.method == "POST" else 0.0)) as client:
         try:
-            return command(client, options)
+            return _asked_again(client, options, command) if verb.method == "GET" else command(client, options)
         except Lost as lost:
             client.check_fcgipm(lost, options.timeout)
             if not client.is_there():
@@ -48,6 +48,22 @@ def run(options: Namespace, path: str) -> ExitCode:
             raise ClientError(
                 f"{lost}: its manager has ended, and the daemon starts another; {fate}", lost.code
             ) from None
+
+
+def _asked_again(client: Client, options: Namespace, command: Callable[[Client, Namespace], ExitCode]) -> ExitCode:
+    """Carry out a *command* that shows something; where a manager ends over it without a byte, the next one is asked.
+
+    Once, as over an upgrade: where managers end again and again that has to be said.
+    """
+    try:
+        return command(client, options)
+    except Lost as lost:
+        if not lost.mute:
+            raise
+        time.sleep(_LOST_PAUSE)  # noqa: TID251  # as below
+        if not client.is_there():
+            raise
+    return command(client, options)
 
 
 def tell(text: str) -> None:

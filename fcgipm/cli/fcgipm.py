@@ -25,6 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _start(file, foreground=False)
         case ["start", "--foreground", file] | ["start", file, "--foreground"] if not file.startswith("-"):
             return _start(file, foreground=True)
+        case ["resume", memory] if memory.isdigit():
+            from fcgipm.cli.start import resume  # noqa: PLC0415
+
+            return resume(int(memory))
         case ["trial", what, configuration] if what.isdigit() and configuration.isdigit():
             from fcgipm.cli.trial import trial  # noqa: PLC0415
 

@@ -21,12 +21,14 @@ class Answers:
         *,
         reap: Callable[[], None],
         reloading: Callable[[], None],
+        upgrade: Callable[[], None],
     ) -> None:
         """*reap* takes the ends of all children that have ended; *reloading* tells systemd what SIGHUP leads to."""
         self._context = context
         self._ending = ending
         self._reap = reap
         self._reloading = reloading
+        self._upgrade = upgrade
         self._hung_up = False
         """Whether SIGHUP has come, and nothing was applied since."""
 
@@ -46,13 +48,18 @@ class Answers:
                 reopen_log(self._context)
                 self._context.reporter.report(wire.Signalled(name="USR1"))
             case signal.SIGUSR2:
-                self._context.say("warning", "signal USR2: upgrade is not in this version; nothing was done")
+                self._context.say("info", "signal USR2: upgrade")
+                self._upgrade()
             case _:
                 self._ending.asked(signal.Signals(number).name)
 
     def applying(self) -> None:
         """The configuration is applied: what SIGHUP has asked for is done."""
         self._hung_up = False
+
+    def untaken(self) -> list[int]:
+        """Return the signals upon which nothing was done."""
+        return [signal.SIGHUP] if self._hung_up else []
 
     def missed(self) -> list[wire.Signalled]:
         """Return what a new manager must be told again: the signal upon which nothing was done."""

@@ -96,6 +96,13 @@ class Applier:
         self.read: Callable[[str], None] = lambda _problem: None
         """Called when all that asked are answered, with why nothing was changed, if so."""
         self._problem = ""
+        self.readings = 0
+        """How often the configuration was read."""
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the configuration is being read."""
+        return self._reading is not None
 
     def apply(self, order: wire.Apply) -> None:
         """Apply what the file says by now and report what has changed; a problem means that nothing has.
@@ -118,6 +125,7 @@ class Applier:
 
     def _read(self) -> None:
         context = self._context
+        self.readings += 1
         self._orders, self._waiting = self._waiting, []
         try:
             self._reading = Reading(

@@ -6,7 +6,6 @@ import contextlib
 import gc
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -25,13 +24,17 @@ from fcgipm.keeper.instances.outputs import Outputs
 from fcgipm.keeper.instances.programs import Programs
 from fcgipm.keeper.instances.starting import Starting
 from fcgipm.keeper.instances.strays import Strays
+from fcgipm.keeper.keeping import execing
 from fcgipm.keeper.keeping.adopt import Adoption, left_by
-from fcgipm.keeper.keeping.heritage import Heritage
+from fcgipm.keeper.keeping.handing_over import HandingOver
+from fcgipm.keeper.keeping.origin import Origin
+from fcgipm.keeper.keeping.program import Program, this_program
 from fcgipm.keeper.keeping.record import Books, Record
 from fcgipm.keeper.keeping.state import State
 from fcgipm.keeper.keeping.statefile import StateFile
 from fcgipm.keeper.keeping.store import Store, is_stored
 from fcgipm.keeper.keeping.takeback import Stored, take_back
+from fcgipm.keeper.keeping.upgrading import Upgrading
 from fcgipm.keeper.listening.given import Given
 from fcgipm.keeper.listening.guard import Guard
 from fcgipm.keeper.listening.listeners import Listeners
@@ -53,10 +56,11 @@ from fcgipm.keeper.telling import Telling
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux.sock_diag import Diag
 from fcgipm.linux.systemd import NO_SERVICE, Service
-from fcgipm.log import Logger, wall_clock
+from fcgipm.log import Logger
 
 if TYPE_CHECKING:
     from fcgipm.config.loaded import Loaded
+    from fcgipm.keeper.keeping.carried import Carried
 
 __all__ = ["Outcome", "StartError", "run"]
 
@@ -72,38 +76,47 @@ def run(
     foreground: bool,
     manager_argv: Sequence[str] = MANAGER,
     service: Service = NO_SERVICE,
+    program: Program | None = None,
+    resumed: Carried | None = None,
 ) -> int:
     """Be the daemon until it is told to end; return its exit status.
 
     *report_start* is called once, when it is clear how the start went.  *environ* is the environment from which
     pass-env takes, also when the configuration is applied anew; *service* is what systemd has given us.
+    *program* is how this one was started, and *resumed* what it goes on with after an upgrade: that cannot fail half
+    way, so where it does the process ends, and leaves everything to the next start.
     Raises `StartError` if the daemon cannot even begin.
     """
-    log = open_log(loaded)
+    origin = Origin(program or this_program(environ), resumed)
+    log = open_log(loaded, origin.heritage)
     with contextlib.ExitStack() as stack:
-        runtime = Runtime(loaded.config.daemon)
-        stack.callback(runtime.close)
-        refusal = why_it_cannot_run(loaded.manager) if tuple(manager_argv) == MANAGER else None
-        if refusal is not None:
-            raise StartError(f"the manager cannot run: {refusal}")
-        given = Given()
-        stack.callback(given.close)
-        try:
-            given.take([one for one in service.passed if not is_stored(one)], loaded.config.applications, log.log)
-        except SocketError as error:
-            raise StartError(str(error)) from error
-        loaded = given.renewed(loaded)
-        try:
-            keeper = Keeper(
-                loaded, log, stack, runtime, environ=environ, foreground=foreground, manager_argv=manager_argv,
-                service=service, given=given,
-            )  # fmt: skip
-        except OSError as error:
-            raise StartError(f"the kernel refuses what fcgipm needs: {error}") from error
-        keeper.open(report_start)
-        runtime.write_pid()
-        for warning in (*loaded.warnings, *lacking_rights()):
-            log.log("warning", warning)
+        with origin.all_or_nothing(log):
+            runtime = Runtime(loaded.config.daemon, origin.heritage, made=origin.made_directory)
+            stack.callback(runtime.close)
+            tried = origin.is_upgrade or tuple(manager_argv) != MANAGER
+            refusal = None if tried else why_it_cannot_run(loaded.manager)
+            if refusal is not None:
+                raise StartError(f"the manager cannot run: {refusal}")
+            given = Given()
+            stack.callback(given.close)
+            passed = [one for one in origin.passed(service) if not is_stored(one)]
+            try:
+                given.take(passed, loaded.config.applications, log.log)
+            except SocketError as error:
+                raise StartError(str(error)) from error
+            loaded = given.renewed(loaded)
+            try:
+                keeper = Keeper(
+                    loaded, log, stack, runtime, environ=environ, foreground=foreground, manager_argv=manager_argv,
+                    service=service, given=given, origin=origin,
+                )  # fmt: skip
+            except OSError as error:
+                raise StartError(f"the kernel refuses what fcgipm needs: {error}") from error
+            keeper.open(report_start)
+            runtime.write_pid()
+            for warning in (*loaded.warnings, *lacking_rights()):
+                log.log("warning", warning)
+            keeper.begin()
         return keeper.run()
 
 
@@ -122,19 +135,20 @@ class Keeper:
         manager_argv: Sequence[str],
         service: Service,
         given: Given,
+        origin: Origin,
     ) -> None:
         """Put the parts together; what must be closed goes onto *stack*."""
         self._stack, self._runtime, self._service = stack, runtime, service
-        self._started_at, self._started_unix = time.monotonic_ns(), wall_clock()
+        self._origin = origin
         dispatch = Dispatch(log)
         stack.callback(dispatch.close)
         self._telling = Telling(dispatch, service, log.log)
         stack.callback(self._telling.close)
         # Before there is anything to clean up, and until all is: a signal must not end us in between.
-        stack.enter_context(Signals(dispatch, self._signalled))
+        self._signals = stack.enter_context(Signals(dispatch, self._signalled))
         diag = Diag()
         stack.callback(diag.close)
-        self._context = context = Context(dispatch, log, loaded, diag, raise_limit(), given=given)
+        self._context = context = Context(dispatch, log, loaded, diag, origin.nofile(raise_limit()), given=given)
         context.store = Store(self._telling.tell, room=service.room, say=log.log)
         self._book = Book()
         self._guard = Guard(dispatch)
@@ -165,27 +179,33 @@ class Keeper:
     def open(self, report_start: Callable[[Outcome], None]) -> None:
         """Bind all sockets and make everything ready for `run`; raise `StartError` with all problems."""
         context = self._context
-        state, heritage = left_by(context, self._runtime.fileno()), Heritage()
+        origin = self._origin
+        state = origin.state or left_by(context, self._runtime.fileno())
         stored = Stored(context, [one for one in self._service.passed if is_stored(one)])
         self._adoption = Adoption(
-            context, self._book, self._listeners, self._places, self._guard, heritage, stored, state
-        )
+            context, self._book, self._listeners, self._places, self._guard, origin.heritage, stored, state,
+            same_process=origin.is_upgrade,
+        )  # fmt: skip
         self._stack.callback(self._let_go)
         self._adoption.take_sockets()
         self._bind_all(stored, state)
         # After the others: while those are refused, nobody must find a control socket that is about to go again.
         try:
-            self._own = OwnSockets(context.loaded, context.diag, self._guard, self._places, context.tell)
+            self._own = OwnSockets(
+                context.loaded, context.diag, self._guard, self._places, context.tell, heritage=origin.heritage
+            )
         except SocketError as error:
             raise StartError(f"cannot bind {error}") from error
         self._stack.callback(self._own.close)
         apps = context.loaded.config.applications
 
         def tell(outcome: Outcome) -> None:
-            context.say("info" if outcome.status == 0 else "error", outcome.text)
-            report_start(outcome)
+            if not origin.is_upgrade:
+                context.say("info" if outcome.status == 0 else "error", outcome.text)
+                report_start(outcome)
 
-        self._progress = Progress(apps.values(), tell, self._summary)
+        # After an upgrade nobody waits for its outcome: whoever did was told long ago.
+        self._progress = Progress(() if origin.is_upgrade else apps.values(), tell, self._summary)
         self._starting = Starting(
             context,
             self._book,
@@ -228,45 +248,62 @@ class Keeper:
         )
         self._ending = Ending(context, self._book, self._strays, self._supervisor, emptying)
         self._ending.announce = self._telling.stopping
-        self._answers = Answers(context, self._ending, reap=self._reap, reloading=self._telling.reloading)
-        self._applier.read = self._telling.reloaded
+        self._answers = Answers(
+            context, self._ending, reap=self._reap, reloading=self._telling.reloading, upgrade=self._upgrade
+        )
+        self._applier.read = self._was_read
         self._telling.summary = self._state
         self._briefing = Briefing(
             context, self._book, self._starting, self._listeners, self._dynamic, self._orders, self._own,
-            self._ending, self._answers, self._adoption,
-            started_at=self._started_at, started_unix=self._started_unix,
+            self._ending, self._answers, self._adoption, lambda: self._upgrading.last,
+            started_at=origin.started_at, started_unix=origin.started_unix,
         )  # fmt: skip
         self._starting.one_less = self._ending.look
-        self._keep()
+        handing = HandingOver(
+            context, self._runtime, self._signals, self._book, self._listeners, self._own, self._starting,
+            self._progress, self._applier, self._answers, self._ending, self._keep(),
+        )  # fmt: skip
+        self._upgrading = Upgrading(handing, origin, self._manager_argv, foreground=self._foreground)
+        self._stack.callback(self._upgrading.close)
+        self._supervisor.attended = self._upgrading.attended
         self._programs.define(apps.values())
         self._starting.began = self._programs.began
         self._dynamic.dropped = self._starting.forget_recipes
         try:
             self._adoption.take_instances(self._starting, self._strays, self._orders, self._dynamic, self._progress)
-            heritage.close()
             self._listeners.close_strange()
             self._dynamic.define()
         except OSError as error:
             raise StartError(f"scripts cannot be watched: {error}") from error
 
-    def run(self) -> int:
-        """Go round until the end; return the exit status."""
+    def begin(self) -> None:
+        """Start the manager, and all that follows from that."""
         pidfds.become_subreaper()
         dispatch = self._context.dispatch
         holders = (
             self._starting, self._orders, self._supervisor, self._listeners, self._guard, self._outputs, self._strays,
             self._ending, self._applier, self._dynamic, self._programs, self._telling, self._kept,
+            self._upgrading,
         )  # fmt: skip
         for holder in holders:
             dispatch.hold(holder)
         gc.collect()
         gc.freeze()  # what is here stays: no collection ever touches, and so copies, its pages after a fork
         path = self._context.loaded.path
-        self._context.say("info", f"fcgipm {fcgipm.__version__} has started: pid {os.getpid()}, {path}")
-        self._supervisor.start()
+        before = self._origin.upgraded
+        how = "has started" if before is None else f"goes on in place of {before.before}"
+        self._context.say("info", f"fcgipm {fcgipm.__version__} {how}: pid {os.getpid()}, {path}")
+        self._supervisor.start(self._origin.manager())
+        self._origin.heritage.close()
+        if before is not None:
+            execing.unblock_signals()
+            self._reap()  # who has ended while nobody was there
         self._telling.ready()
         self._progress.begun()
-        dispatch.run()
+
+    def run(self) -> int:
+        """Go round until the end; return the exit status."""
+        self._context.dispatch.run()
         self._kept.finish()
         self._context.say("info", f"fcgipm ends with status {self._ending.status}")
         return self._ending.status
@@ -291,23 +328,27 @@ class Keeper:
                 self._listeners.publish(listener)
             except (SocketError, LookupError, OSError) as error:
                 problems.append(f"cannot bind the socket of {app.name}: {error}")
-        if problems:
+        if problems and not self._origin.is_upgrade:
             raise StartError("\n".join(problems))
+        for problem in problems:
+            context.say("error", problem)
 
     def _let_go(self) -> None:
         if not self._context.dispatch.ended:
             self._adoption.let_go()
 
-    def _keep(self) -> None:
-        """Have what is in the books written down from now on."""
+    def _keep(self) -> Record:
+        """Have what is in the books written down from now on; return who puts it together."""
         books = Books(
             self._book, self._listeners, self._strays, self._dynamic, self._supervisor, self._ending,
-            self._orders.kept_notes, started_at=self._started_at, started_unix=self._started_unix,
+            self._orders.kept_notes, started_at=self._origin.started_at, started_unix=self._origin.started_unix,
         )  # fmt: skip
-        self._context.keeping = self._kept = StateFile(self._context, self._runtime.fileno(), Record(books))
+        record = Record(books)
+        self._context.keeping = self._kept = StateFile(self._context, self._runtime.fileno(), record)
         self._context.dispatch.before_sleep = self._kept.settle
         self._book.changed = self._kept.changed
         self._kept.changed()
+        return record
 
     def _is_known(self, pid: int) -> bool:
         return self._book.of_pid(pid) is not None or self._supervisor.pid == pid
@@ -341,8 +382,12 @@ class Keeper:
         self._telling.reloading()
         self._applier.apply(order)
 
-    def _upgrade(self, request: int) -> None:
-        self._context.reporter.report(wire.UpgradeFailed(request=request, error="upgrade is not in this version"))
+    def _upgrade(self, request: int | None = None) -> None:
+        self._upgrading.ask(request)
+
+    def _was_read(self, problem: str) -> None:
+        self._telling.reloaded(problem)
+        self._upgrading.applied()
 
     def _shut_down(self, status: int, finished: bool) -> None:
         if finished:

@@ -28,6 +28,11 @@ class Progress:
         self._tell: Callable[[Outcome], None] | None = tell
         self._done = done
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody still waits for the outcome."""
+        return self._tell is not None
+
     def begun(self) -> None:
         """The daemon runs: where nothing starts by itself, that is all there is to tell."""
         if not self._missing:

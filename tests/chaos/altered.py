@@ -16,6 +16,10 @@ from typing import Any, Final
 from fcgipm.cli.fcgipm import main
 from fcgipm.keeper.instances import retire
 from fcgipm.keeper.instances.session import Process
+from fcgipm.keeper.keeping import execing
+from fcgipm.keeper.keeping.carried import Carried
+from fcgipm.keeper.keeping.program import Program
+from fcgipm.keeper.keeping.state import decode
 from fcgipm.keeper.supervising import supervise
 
 
@@ -48,7 +52,21 @@ def slow() -> None:
     retire._Frozen.freeze = freeze_and_wait  # type: ignore[method-assign]
 
 
-ALTERATIONS: Final[Mapping[str, Callable[[], None]]] = {"blind": blind, "hasty": hasty, "slow": slow}
+def abrupt() -> None:
+    """Upgrade as everybody does: end everything, and start again."""
+
+    def replace(program: Program, what: Carried) -> None:
+        for instance in decode(what.state.encode()).instances:
+            os.killpg(instance.pid, signal.SIGKILL)
+            os.waitpid(instance.pid, 0)
+        os.execve(program.words[0], [*program.words, "start", "--foreground", what.path], program.environ)
+
+    execing.replace_program = replace
+
+
+ALTERATIONS: Final[Mapping[str, Callable[[], None]]] = {
+    "abrupt": abrupt, "blind": blind, "hasty": hasty, "slow": slow,
+}  # fmt: skip
 
 if __name__ == "__main__":
     ALTERATIONS[sys.argv.pop(1)]()

@@ -82,7 +82,7 @@ class Adoption:
         state = self.state
         if state is None or not self._holds:
             return
-        self._found = recognise.find(state)
+        self._found = recognise.find_children(state) if self.same_process else recognise.find(state)
         relistening = Relistening(self.context, self.places, self.guard, self.heritage, self.stored)
         for kept in state.listeners:
             listener = self._given(kept) or relistening.take(kept, recognise.holders(self._found, kept))
@@ -222,7 +222,7 @@ class Adoption:
                 ready=kept.ready,
                 ready_at=kept.ready_at,
                 asked=kept.asked,
-                is_child=self.same_process,
+                is_child=one.is_child,
             )
         )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fcgipm.keeper.instances.borrowed import descriptor_as_owner
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import procfs
+from fcgipm.linux.systemd import Passed
 
 if TYPE_CHECKING:
     from fcgipm.keeper.instances.session import Process
@@ -20,6 +21,14 @@ LOCK = "lock"
 """The runtime directory, locked."""
 PID_FILE = "pid-file"
 LOG = "log"
+
+
+_GIVEN = "given/"
+
+
+def given_key(inode: int) -> str:
+    """Return by what a socket is found that systemd has opened: *inode* of it."""
+    return f"{_GIVEN}{inode}"
 
 
 def listener_key(inode: int) -> str:
@@ -75,6 +84,11 @@ class Heritage:
         """Return what was inherited under *key*, close-on-exec and the caller's; None where there is none."""
         number = self.inherited.get(key)
         return None if number is None or number in self._taken else self._give(number)
+
+    def passed(self) -> list[Passed]:
+        """Return the sockets that systemd had opened for the program before; which is whose their addresses tell."""
+        keys = [key for key in self.inherited if key.startswith(_GIVEN)]
+        return [Passed(number, "") for key in keys if (number := self.take_key(key)) is not None]
 
     def left(self) -> list[int]:
         """Return what was not taken."""

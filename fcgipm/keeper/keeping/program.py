@@ -26,11 +26,12 @@ class Program:
         return self.words[-1]
 
 
-def this_program() -> Program:
-    """Return how this process was started; to be called before it goes to another directory."""
+def this_program(environ: Mapping[str, str]) -> Program:
+    """Return how this process was started; to be called before it goes to another directory.
+
+    *environ* is the environment that it is to have again.
+    """
     own = max(0, len(sys.argv) - 1)
     words = [sys.executable or sys.orig_argv[0], *sys.orig_argv[1 : len(sys.orig_argv) - own]]
-    if len(words) > 1 and words[-2] not in {"-m", "-c"}:
-        words[-1] = os.path.abspath(words[-1])
-    environ = {name: value for name, value in os.environ.items() if name not in _THIS_PROCESS_ONLY}
-    return Program(tuple(words), environ)
+    words[1:] = [os.path.abspath(word) if os.path.isfile(word) else word for word in words[1:]]
+    return Program(tuple(words), {name: value for name, value in environ.items() if name not in _THIS_PROCESS_ONLY})

@@ -12,7 +12,7 @@ import select
 import signal
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from fcgipm.config.schema import MILLISECOND, SECOND
@@ -38,6 +38,8 @@ class Survivor:
 
     kept: KeptInstance
     pidfd: int
+    is_child: bool = False
+    """Whether it is a child of this process, which has left the state itself, in another program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,31 @@ def find(state: State) -> Found:
     ]
     _thaw({one.kept.pid for one in found.survivors}, found.strays, sessions, processes)
     _await_exec(found)
+    return found
+
+
+def find_children(state: State) -> Found:
+    """Do what `find` does after this process itself has left *state*, in another program: nothing stands still then.
+
+    Its children are those, beyond doubt.  Also who has ended meanwhile is still there, and is waited for like others.
+    """
+    found, others = Found(), []
+    for kept in state.instances:
+        try:
+            stat = procfs.stat(kept.pid)
+        except OSError:
+            others.append(kept)
+            continue
+        if (stat.parent, stat.started) != (os.getpid(), kept.start_time):
+            others.append(kept)
+        elif kept.executed and not kept.canary:  # else it was killed before: nobody is to hear of it
+            found.survivors.append(Survivor(kept, pidfds.open_process(kept.pid), is_child=True))
+    if others or state.strays:
+        more = find(replace(state, instances=tuple(others)))
+        found.survivors += more.survivors
+        found.departed, found.strays, found.doubtful, found.hidden = (
+            more.departed, more.strays, more.doubtful, more.hidden,
+        )  # fmt: skip
     return found
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fcgipm.config.socketnames import private_directory
-from fcgipm.keeper.keeping.heritage import Heritage
+from fcgipm.keeper.keeping.heritage import Heritage, listener_key
 from fcgipm.keeper.keeping.state import KeptListener
 from fcgipm.keeper.keeping.takeback import Stored
 from fcgipm.keeper.listening.listener import Listener
@@ -43,7 +43,8 @@ class Relistening:
         Where it cannot be had from them it has no socket, and nobody can be started on it.  What systemd keeps and
         nobody has is not taken here.
         """
-        holders, stored = list(holders), self.stored.name(kept.inode)
+        holders, inherited = list(holders), listener_key(kept.inode) in self.heritage.inherited
+        stored = kept.stored if inherited else self.stored.name(kept.inode)
         sock = self._socket(kept, holders)
         if sock is None and not holders:
             return None

@@ -11,14 +11,15 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import fcgipm
 from fcgipm import wire
 from fcgipm.config.definitions import to_definition
 from fcgipm.config.schema import SECOND
+from fcgipm.counting import counted
 from fcgipm.keeper.keeping import carried, execing
 from fcgipm.keeper.keeping.carried import Carried
 from fcgipm.keeper.keeping.trial import PATIENCE, Passed, Trial, TrialError
@@ -27,9 +28,11 @@ from fcgipm.linux import pidfd as pidfds
 from fcgipm.log import wall_clock
 
 if TYPE_CHECKING:
-    from fcgipm.keeper.context import Context
-    from fcgipm.keeper.keeping.program import Program
+    from fcgipm.keeper.keeping.handing_over import HandingOver
+    from fcgipm.keeper.keeping.origin import Origin
 
+_WARMTH: Final = 30
+"""Seconds that the next manager may take to come to itself; nobody waits for it meanwhile."""
 _TRIALS: Final = 3
 """How often the configuration may be applied meanwhile, and so is to be read once more."""
 
@@ -46,37 +49,18 @@ class Stage(enum.Enum):
     """A configuration is being read, and then it is tried again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What an upgrade needs of the rest of the keeper."""
-
-    program: Program
-    manager: tuple[str, ...]
-    """How a manager is started."""
-    foreground: bool
-    made_directory: bool
-    instances: Callable[[], int]
-    why_not: Callable[[], str]
-    """Why there can be no upgrade now; empty where there can."""
-    applies: Callable[[], int]
-    """How often the configuration was applied."""
-    is_applying: Callable[[], bool]
-    settle: Callable[[], None]
-    """Finish what may not be half done."""
-    state: Callable[[], str]
-    descriptors: Callable[[], Mapping[str, int]]
-    untaken: Callable[[], list[int]]
-    """Return the signals that nobody has dealt with, and forget them."""
-
-
 class Upgrading:
     """Carries out the order `wire.Upgrade`, and SIGUSR2."""
 
-    def __init__(self, context: Context, parts: Parts, last: wire.Upgraded | None) -> None:
-        """*last* is the upgrade by which this program has come, if it has."""
-        self._context = context
-        self._parts = parts
-        self._last = last
+    def __init__(self, handing: HandingOver, origin: Origin, manager: Sequence[str], *, foreground: bool) -> None:
+        """*manager* is how a manager is started; *foreground*: the daemon stays in it."""
+        self._context = handing.context
+        self._handing = handing
+        self._program = origin.program
+        self._argv = tuple(manager)
+        self._foreground = foreground
+        self.last = origin.upgraded
+        """The last upgrade, None if there was none."""
         self._stage = Stage.RESTING
         self._requests: list[int] = []
         self._due: int | None = None
@@ -105,7 +89,7 @@ class Upgrading:
             self._context.dispatch.forget(trial.fileno())
             self._fail(str(trial.give_up()))
         else:
-            self._fail(f"its manager has not come to itself within {PATIENCE} s")
+            self._fail(f"its manager has not come to itself within {_WARMTH} s")
 
     def applied(self) -> None:
         """A configuration was read: if that was waited for, go on."""
@@ -120,20 +104,30 @@ class Upgrading:
             self._trial = None
         self._drop()
 
+    def attended(self) -> None:
+        """A manager decides: if that is the first one after an upgrade, its pause is over."""
+        last = self.last
+        if last is None or last.pause is not None:
+            return
+        self.last = replace(last, pause=time.monotonic_ns() - last.at)
+        seconds = (time.monotonic_ns() - last.at) / SECOND
+        text = f"fcgipm {last.before} → {fcgipm.__version__}, {counted(last.instances, 'instance')} untouched"
+        self._context.tell("info", "upgraded", f"{text}, pause {seconds:.2f} s")
+
     # ── the steps ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _try(self) -> None:
-        why = self._parts.why_not()
+        why = self._handing.why_not()
         self._trials += 1
         if why or self._trials > _TRIALS:
             self._fail(why or "the configuration is applied again and again meanwhile")
             return
-        if self._parts.is_applying():
+        if self._handing.applier.is_reading:
             self._stage = Stage.WAITING
             return
-        self._applies = self._parts.applies()
+        self._applies = self._handing.applier.readings
         try:
-            self._trial = Trial(self._parts.program, carried.encode(self._carried(wall_clock(), {})))
+            self._trial = Trial(self._program, carried.encode(self._carried(wall_clock(), {})))
         except TrialError as error:
             self._fail(str(error))
             return
@@ -157,11 +151,11 @@ class Upgrading:
     def _warm(self) -> None:
         context = self._context
         try:
-            self._manager = launch(self._parts.manager, context.loaded.manager, context.nofile)
+            self._manager = launch(self._argv, context.loaded.manager, context.nofile)
         except OSError as error:
             self._fail(f"its manager cannot be started: {error}")
             return
-        self._stage, self._due = Stage.WARMING, time.monotonic_ns() + PATIENCE * SECOND
+        self._stage, self._due = Stage.WARMING, time.monotonic_ns() + _WARMTH * SECOND
         context.dispatch.watch(self._manager.wire.fileno(), self._warmed)
 
     def _warmed(self) -> None:
@@ -171,11 +165,11 @@ class Upgrading:
         if not _speaks(manager):
             self._fail(f"its manager has ended: {_last_words(manager)}")
             return
-        if self._parts.is_applying() or self._parts.applies() != self._applies:
+        if self._handing.applier.is_reading or self._handing.applier.readings != self._applies:
             self._drop()
             self._try()  # what the trial has read is not what holds
             return
-        why = self._parts.why_not()
+        why = self._handing.why_not()
         if why:
             self._fail(why)
         else:
@@ -186,35 +180,35 @@ class Upgrading:
         passed, manager, context = self._passed, self._manager, self._context
         assert passed is not None, self._stage
         assert manager is not None, self._stage
-        context.say("info", f"upgrade: {self._parts.program.name}, fcgipm {passed.version}, takes over now")
+        context.say("info", f"upgrade: {self._program.name}, fcgipm {passed.version}, takes over now")
         with execing.signals_blocked():
             try:
-                self._parts.settle()
+                self._handing.settle()
                 more = {
                     carried.LOADED: passed.loaded,
                     carried.MANAGER_WIRE: manager.wire.fileno(),
                     carried.MANAGER_STDERR: manager.stderr,
                 }
-                what = self._carried(wall_clock(), {**self._parts.descriptors(), **more}, manager.pid)
-                execing.send_again(self._parts.untaken())
-                execing.replace_program(self._parts.program, what)
+                what = self._carried(wall_clock(), {**self._handing.descriptors(), **more}, manager.pid)
+                execing.send_again(self._handing.untaken())
+                execing.replace_program(self._program, what)
             except OSError as error:
-                self._fail(f"{self._parts.program.name} cannot be executed: {error.strerror or error}")
+                self._fail(f"{self._program.name} cannot be executed: {error.strerror or error}")
 
     def _carried(self, wall: float, descriptors: Mapping[str, int], manager: int | None = None) -> Carried:
-        context, parts = self._context, self._parts
-        done = 0 if self._last is None else self._last.count
+        context, handing = self._context, self._handing
+        done = 0 if self.last is None else self.last.count
         upgraded = wire.Upgraded(
             count=done + 1, before=fcgipm.__version__, at=time.monotonic_ns(), at_unix=wall,
-            instances=parts.instances(), pause=None,
+            instances=handing.instances(), pause=None,
         )  # fmt: skip
         return Carried(
-            state=parts.state(),
+            state=handing.state(),
             path=context.loaded.path,
-            foreground=parts.foreground,
+            foreground=self._foreground,
             daemon=to_definition(context.loaded.config.daemon),
             nofile=context.nofile,
-            made_directory=parts.made_directory,
+            made_directory=handing.runtime.made,
             upgraded=upgraded,
             manager=manager,
             descriptors=dict(descriptors),

@@ -77,6 +77,10 @@ class Given:
         marked = {name: replace(app, given_socket=True) for name, app in apps.items() if self.of(app) is not None}
         return replace(loaded, config=replace(loaded.config, applications={**apps, **marked}))
 
+    def descriptors(self) -> list[int]:
+        """Return what is held."""
+        return [sock.fileno() for sock in self._socks]
+
     def close(self) -> None:
         """Hold them no more; systemd still does."""
         for sock in self._socks:

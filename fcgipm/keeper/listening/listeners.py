@@ -84,6 +84,11 @@ class Listeners:
                 text = f"{listener.public} cannot be watched: {error.strerror}; if it is deleted, it stays so"
                 self._context.say("warning", text, app=listener.app)
 
+    def why_not_found(self) -> str:
+        """Return which listener would not be found again by its path, and why; empty where all would be."""
+        lost = (one for one in self._all if one.names is not None and not one.names.is_in_place())
+        return next((f"the directory of {one.public} was replaced; a restart binds it anew" for one in lost), "")
+
     def discard(self, listener: Listener) -> None:
         """Undo `make`."""
         listener.close()

@@ -43,6 +43,10 @@ class SocketFile:
         """The path that it is bound to, by which the kernel knows it."""
         return os.path.join(self._place.private_path, self._name)
 
+    def is_in_place(self) -> bool:
+        """Return whether its directory is still found by its path."""
+        return self._place.is_at(os.path.dirname(self.public))
+
     def publish(self) -> None:
         """Make the public path a name of it, whatever was there before; raise OSError."""
         self._place.publish(self._name, os.path.basename(self.public), self.file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +43,7 @@ class Briefing:
     ending: Ending
     answers: Answers
     adoption: Adoption
+    upgraded: Callable[[], wire.Upgraded | None]
     started_at: int
     """When the daemon was started, in monotonic nanoseconds."""
     started_unix: float
@@ -66,6 +67,7 @@ class Briefing:
             next_instance=self.book.highest + 1,
             ending=self.ending.decided,
             keeps_sockets=self.context.store.keeps,
+            upgraded=self.upgraded(),
         )
         handed = [(wire.Handed(what=what), (descriptor,)) for what, descriptor in self.own.handed()]
         handed.append((wire.Handed(what="log"), (self.context.log.sink.fileno(),)))

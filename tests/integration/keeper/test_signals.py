@@ -22,13 +22,14 @@ ONE = f"[app.one]\n{python(SERVE)}\n"
 MEANINGLESS = ("ALRM", "VTALRM", "PROF", "PIPE", "TTIN", "TTOU", "IO", "PWR", "XCPU", "STKFLT", "RTMIN", "RTMAX")
 
 
-def test_usr2_is_answered_and_does_nothing(rig: Start) -> None:
+def test_a_program_that_knows_no_upgrades_is_no_reason_to_end(rig: Start) -> None:
     keeper = rig(ONE)
     puppet = keeper.puppet()
     spawned = puppet.spawn("one", 1)
     os.kill(keeper.pid, signal.SIGUSR2)
 
-    keeper.logged("signal USR2: upgrade is not in this version; nothing was done")
+    keeper.logged("signal USR2: upgrade")
+    keeper.logged("cannot upgrade: harness.keeper cannot go on in place of this program")
     puppet.spawn("one", 2)
     os.kill(spawned.pid, 0)
 

@@ -1,0 +1,80 @@
+"""What the keeper has to hand over to the program that takes its place, and what keeps it from doing so."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fcgipm.keeper.keeping.heritage import LOG, given_key, listener_key, output_key, own_key
+
+if TYPE_CHECKING:
+    from fcgipm.keeper.answers import Answers
+    from fcgipm.keeper.apply import Applier
+    from fcgipm.keeper.context import Context
+    from fcgipm.keeper.ending import Ending
+    from fcgipm.keeper.instances.book import Book
+    from fcgipm.keeper.instances.starting import Starting
+    from fcgipm.keeper.keeping.record import Record
+    from fcgipm.keeper.listening.listeners import Listeners
+    from fcgipm.keeper.listening.own_sockets import OwnSockets
+    from fcgipm.keeper.progress import Progress
+    from fcgipm.keeper.runtime import Runtime
+    from fcgipm.keeper.signals import Signals
+
+_LAST_STANDARD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class HandingOver:
+    """Who knows it."""
+
+    context: Context
+    runtime: Runtime
+    signals: Signals
+    book: Book
+    listeners: Listeners
+    own: OwnSockets
+    starting: Starting
+    progress: Progress
+    applier: Applier
+    answers: Answers
+    ending: Ending
+    record: Record
+
+    def why_not(self) -> str:
+        """Return why there can be no upgrade now; empty where there can."""
+        if self.ending.decided is not None or self.context.dispatch.ended:
+            return "fcgipm is about to end"
+        if self.progress.is_awaited:
+            return "its start is not over yet"
+        return self.listeners.why_not_found()
+
+    def settle(self) -> None:
+        """Finish what may not be half done, and write everything down."""
+        self.starting.settle()
+        self.context.keeping.settle()
+
+    def state(self) -> str:
+        """Return what is known."""
+        return self.record.text().decode()
+
+    def instances(self) -> int:
+        """Return how many instances there are."""
+        return sum(not one.hidden for one in self.book)
+
+    def untaken(self) -> list[int]:
+        """Return the signals upon which nothing was done, and forget them."""
+        return [*self.signals.untaken(), *self.answers.untaken()]
+
+    def descriptors(self) -> dict[str, int]:
+        """Return all that the next program needs of what is open."""
+        context = self.context
+        found = {listener_key(one.endpoint.inode): one.fileno() for one in self.listeners if one.sock is not None}
+        for one in self.book:
+            if one.starting is None:
+                found |= {output_key(one.number, 1): one.stdout, output_key(one.number, 2): one.stderr}
+        found |= {given_key(os.fstat(number).st_ino): number for number in context.given.descriptors()}
+        found |= {own_key(name): number for name, number in self.own.handed()}
+        log = context.log.sink.fileno()
+        return {**found, **self.runtime.descriptors(), **({LOG: log} if log > _LAST_STANDARD else {})}
