@@ -83,6 +83,8 @@ class World(RuleBasedStateMachine):
         self.touched: set[str] = set()
         """Apps that people or the configuration have acted on; of the others the delays are checked exactly."""
         self.rows = {name: Row() for name in APPS}
+        self.keeps = False
+        """Whether the daemon ends and keeps its sockets."""
         self.quiet = False
         """Whether nobody but the processes does anything: a run that looks at the delays."""
 
@@ -229,6 +231,7 @@ class World(RuleBasedStateMachine):
 
     def check_publish(self, command: cmd.Publish) -> None:
         """What replaces others that serve was proved; and a port is free."""
+        assert command.generation or not self.keeps, "a socket is taken away that was to be kept"
         definition = self.definitions.get(command.app)
         if definition is not None and definition.port is not None:
             held = any(one.app == command.app and one.estranged for one in self.processes.values())
@@ -386,6 +389,22 @@ class World(RuleBasedStateMachine):
         """What was ordered is done, and runs: histories in which everything fails are not the only ones."""
         self.let_processes_work()
 
+    @precondition(lambda self: not self.quiet)
+    @rule(app=st.sampled_from(APPS), answer=st.sampled_from(["good", "bad", "none", "of another"]))
+    def somebody_deploys(self, app: str, answer: str) -> None:
+        """A reload of what runs, and an answer to its probe or none, up to the moment in which it may be published."""
+        self.touched.add(app)
+        self.let_processes_work()
+        self.give(ev.ReloadRequested(app=app))
+        self.let_processes_work()
+        for probe in [one for one in self.probes if one[0] == app]:
+            if answer == "of another":
+                self.give(ev.Probed(app=app, generation=probe[1] - 1, error=None))
+            elif answer != "none":
+                self.answer(probe, None if answer == "good" else "500 instead of 200")
+        self.let_time_pass(MOMENT)
+        self.let_processes_work()
+
     @rule(works=st.booleans())
     def publication_is_answered(self, *, works: bool) -> None:
         if not self.to_publish:
@@ -485,6 +504,8 @@ class World(RuleBasedStateMachine):
         self.touched.update(one.app for one in self.processes.values() if one.started_at is None or one.killed)
         for one in self.processes.values():
             one.estranged = one.estranged or (estranged and not one.canary)
+            if one.estranged:
+                self.touched.add(one.app)
         living = [
             LiveInstance(
                 instance=InstanceId(number),
@@ -528,6 +549,7 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: len(self.ever) > 3 and not self.quiet)
     @rule(keeps=st.booleans())
     def the_daemon_is_asked_to_end(self, *, keeps: bool) -> None:
+        self.keeps = self.keeps or (keeps and not self.sim.engine.shutting_down)
         self.give(ev.ShutdownRequested(keeps_sockets=keeps))
 
     # ── what holds after any history ─────────────────────────────────────────────────────────────────────────────
@@ -689,7 +711,7 @@ class World(RuleBasedStateMachine):
 
 TestWorld = World.TestCase
 TestWorld.settings = settings(
-    max_examples=200,
+    max_examples=150,
     stateful_step_count=40,
     deadline=None,
     report_multiple_bugs=False,
