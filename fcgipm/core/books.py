@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from fcgipm.config.schema import MILLISECOND, Application, Duration
-from fcgipm.core import restoring
+from fcgipm.core import restoring, schedule
 from fcgipm.core.backoff import Backoff
 from fcgipm.core.chronicle import Chronicle
 from fcgipm.core.commands import Severity, Tell, Topic
@@ -18,7 +18,7 @@ from fcgipm.core.demand import Demand, Denial, Obstacle
 from fcgipm.core.events import InstanceId, Instant
 from fcgipm.core.instance import Audience, Instance
 from fcgipm.core.lifecycle import InstanceState
-from fcgipm.core.note import Memory, Mode, Trouble
+from fcgipm.core.note import Memory, Mode
 from fcgipm.core.policy.classic import Load
 from fcgipm.core.rollout import (
     Attempt,
@@ -105,7 +105,7 @@ class Books:
         self.slots = restoring.slots_of_the_living(self, now)
         if self.is_observed:
             self.demand.look_by(now)
-        self.due = min(self.deadlines(), default=None)
+        self.due = min(schedule.deadlines(self), default=None)
         """The earliest of its deadlines, as of the last reconciliation."""
 
     @property
@@ -272,62 +272,6 @@ class Books:
     def empty_slots(self, now: Instant) -> list[Slot]:
         """Return slots that are filled one after the other, init-start-delay apart."""
         return in_a_row(self.attainable, self.definition.init_start_delay, now)
-
-    def startable(self) -> Iterator[tuple[int, Slot]]:
-        """Yield (generation, slot) of each empty slot that is to be filled, now or later."""
-        if self.mode is not Mode.RUN or self.generation == 0:
-            return
-        if isinstance(self.change, Switch) and self.change.is_hidden:
-            yield from ((self.change.generation, slot) for slot in self.change.slots if slot.instance is None)
-        if self.trouble is Trouble.FAILED:
-            return
-        yield from ((generation, one.slot) for generation, one in self.late.items() if one.slot.instance is None)
-        if not isinstance(self.change, Switch) or self.change.is_hidden:
-            yield from ((self.generation, slot) for slot in self.slots if slot.instance is None)
-
-    def audience_of(self, slot: Slot) -> Audience:
-        """Return who can come to an instance that is started in *slot* now."""
-        if isinstance(self.change, Switch) and slot in self.change.slots:
-            return Audience.NOBODY
-        return Audience.VISITORS if slot in self.slots else Audience.LATE_COMERS
-
-    def start_at(self, slot: Slot) -> Instant:
-        """Return when an empty slot may be filled; back-off lets one start through at a time.
-
-        A generation that is to be proved is what may end that.
-        """
-        not_before = max(slot.not_before, self.short.until)
-        if self.audience_of(slot) is Audience.NOBODY:
-            return not_before
-        if self.backoff.in_force and self.last_start is not None:
-            return max(not_before, self.backoff.next_start(self.last_start))
-        return not_before
-
-    def heals_at(self, instance: Instance) -> Instant | None:
-        """Return when *instance* will have lived long enough to end a row of failures; None: no such row.
-
-        What turns visitors away says nothing of the application's own program.
-        """
-        if self.backoff.failures == 0 or instance.pid is None or instance.id not in self.instances:
-            return None
-        if not instance.is_staying:
-            return None
-        return Instant(instance.started_at + self.definition.min_server_life)
-
-    def deadlines(self) -> Iterator[Instant]:
-        """Yield when something about it is due."""
-        for instance in self.everybody():
-            for due in (instance.deadline(), self.heals_at(instance)):
-                if due is not None:
-                    yield due
-        for _, slot in self.startable():
-            yield self.start_at(slot)
-        if self.change is not None:
-            proof = self.change.proof
-            yield from (due for due in (proof.lived_at, proof.answer_by) if due is not None)
-        for one in self.late.values():
-            if one.slot.instance is None:
-                yield one.gone_at
 
     def message(self, severity: Severity, topic: Topic, text: str, *, reason: str = "") -> Tell:
         """Return a message about the application."""

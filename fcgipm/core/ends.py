@@ -13,6 +13,7 @@ from fcgipm.core.note import Mode, Trouble
 from fcgipm.core.phases import Phase
 from fcgipm.core.reconcile import heal
 from fcgipm.core.rollout import Slot
+from fcgipm.core.schedule import start_at, startable
 
 LATE_FLOOR: Duration = 1 * SECOND
 """Least time between two starts for a late-comer: their failures lead to no back-off."""
@@ -81,7 +82,7 @@ def _count_end(
     books.reason = f"{books.name}/{instance.id}: {reason}"
     slot.why = "replacement"
     _count_failure(books, life, now, out, clean=clean)
-    if not leave_place(books, slot, slot.not_before, now) and books.start_at(slot) > now:
+    if not leave_place(books, slot, slot.not_before, now) and start_at(books, slot) > now:
         why = "backoff" if books.backoff.in_force else "restart-delay"
         out.append(books.message(Severity.DEBUG, Topic.START_DENIED, f"the next start waits: {why}", reason=why))
     return out
@@ -144,7 +145,7 @@ def _what_next(books: Books, now: Instant, *, proving: bool) -> str:
         return "its generation is given up"
     if books.mode is not Mode.RUN:
         return "it is not replaced"
-    due = min((books.start_at(slot) for _, slot in books.startable()), default=None)
+    due = min((start_at(books, slot) for _, slot in startable(books)), default=None)
     if due is None:
         return "the next one is started when somebody comes" if books.follows_demand else "it is not replaced"
     return f"next try in {wording.seconds(due - now)}" if due > now else "it is replaced at once"

@@ -12,6 +12,7 @@ from fcgipm.core.note import Mode, Trouble
 from fcgipm.core.picture import picture
 from fcgipm.core.policy import classic
 from fcgipm.core.refusing import refused_until
+from fcgipm.core.schedule import start_at, startable
 from fcgipm.core.view import Explanation, Weighing
 from fcgipm.counting import counted
 
@@ -178,9 +179,9 @@ def _together(plans: Iterator[tuple[Instant, str]]) -> Iterator[tuple[Instant, s
 
 
 def _plans(books: Books, now: Instant) -> Iterator[tuple[Instant, str]]:
-    for _, slot in books.startable():
+    for _, slot in startable(books):
         held_back = ": one try in back-off" if books.backoff.in_force else ""
-        yield max(now, books.start_at(slot)), f"an instance is started ({slot.why}{held_back})"
+        yield max(now, start_at(books, slot)), f"an instance is started ({slot.why}{held_back})"
     for due in recycling.deadlines(books):
         yield max(now, due), "an instance reaches max-lifetime and is replaced"
     if books.is_observed and books.demand.due is not None:

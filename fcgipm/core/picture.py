@@ -9,12 +9,13 @@ from fcgipm.core.events import Instant
 from fcgipm.core.note import Mode, Trouble
 from fcgipm.core.policy.classic import load_factor
 from fcgipm.core.rollout import Roll, Switch
+from fcgipm.core.schedule import start_at, startable
 from fcgipm.core.view import AppState, AppView, Rollout
 
 
 def picture(books: Books, now: Instant) -> AppView:
     """Return the application as a picture."""
-    next_at = min((books.start_at(slot) for _, slot in books.startable()), default=None)
+    next_at = min((start_at(books, slot) for _, slot in startable(books)), default=None)
     if next_at is not None and next_at <= now:
         next_at = None
     held_back = books.backoff.in_force and books.last_start is not None

@@ -18,6 +18,7 @@ from fcgipm.core.lifecycle import InstanceState
 from fcgipm.core.note import Mode, Trouble, write
 from fcgipm.core.policy.classic import STARTS
 from fcgipm.core.rollout import Errand, Slot, Switch
+from fcgipm.core.schedule import audience_of, deadlines, heals_at, start_at, startable
 from fcgipm.core.starting import spawn
 from fcgipm.counting import counted
 
@@ -49,7 +50,7 @@ def reconcile(books: Books, now: Instant, out: list[Command]) -> None:
     _order_removals(books, now, out)
     _conclude(books, now, out)
     _note(books, out)
-    books.due = min([*books.deadlines(), *recycling.deadlines(books)], default=None)
+    books.due = min([*deadlines(books), *recycling.deadlines(books)], default=None)
 
 
 def _note(books: Books, out: list[Command]) -> None:
@@ -85,7 +86,7 @@ def expire(books: Books, now: Instant, out: list[Command]) -> None:
         if instance.overdue_at is not None and instance.overdue_at <= now:
             instance.failure = f"not ready after {wording.seconds(books.definition.start_timeout)}"
             instance.retire("its start failed", first_try=now, cut_at=now)
-        healing = books.heals_at(instance)
+        healing = heals_at(books, instance)
         if healing is not None and healing <= now:
             age = wording.seconds(books.definition.min_server_life)
             heal(books, f"{books.name}/{instance.id} has lived longer than {age}", out)
@@ -151,9 +152,9 @@ def _is_saturated(books: Books, instance: Instance, now: Instant) -> bool:
 
 
 def _grow(books: Books, now: Instant, out: list[Command]) -> None:
-    for generation, slot in list(books.startable()):
-        if books.start_at(slot) <= now:
-            instance = spawn(books, generation, slot.why, now, out, audience=books.audience_of(slot))
+    for generation, slot in list(startable(books)):
+        if start_at(books, slot) <= now:
+            instance = spawn(books, generation, slot.why, now, out, audience=audience_of(books, slot))
             slot.instance = instance.id
             if slot.why not in STARTS:
                 books.chronicle.enter(now, "start", slot.why, f"{slot.why}: an instance is started")
