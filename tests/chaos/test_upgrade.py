@@ -15,27 +15,27 @@ StartScene = Callable[..., Scene]
 
 def upgrade(stage: Scene, count: int) -> float:
     """Upgrade for the *count*th time; return the pause in seconds."""
-    said = stage.ctl("upgrade", "--timeout", "100")
+    until(lambda: tried(stage), within=120, what="an upgrade")
     found = stage.daemon.status()["upgraded"]
-    assert found["count"] == count, said
+    assert found["count"] == count
     return float(found["pause"])
 
 
-@pytest.mark.parametrize("kind", ["mortal", "php"])
-def upgraded(stage: Scene) -> bool:
-    """Upgrade; return False where the trial took longer than the five seconds that it has: a busy machine needs more."""
-    done = stage.daemon.ctl("upgrade", timeout=120)
+def tried(stage: Scene) -> bool:
+    """Upgrade; return False where the trial did not get along in its five seconds, since others had the processors."""
+    done = stage.daemon.ctl("upgrade", "--timeout", "100", timeout=120)
     assert done.returncode == 0 or "has not said within 5 s" in done.stderr, done.stderr + stage.daemon.log()[-5000:]
     return done.returncode == 0
 
 
+@pytest.mark.parametrize("kind", ["mortal", "php"])
 def test_an_upgrade_is_not_noticed(scene: StartScene, rounds: Rounds, record: Record, kind: str) -> None:
     stage = scene(kind)
     before = stage.pids()
     pauses: list[float] = []
     descriptors: set[int] = set()
     with stage.crowd() as (crowd, _):
-        for number in rounds(10, 50):
+        for number in rounds(2, 50):
             pauses.append(upgrade(stage, number + 1))
             assert stage.pids() == before
             crowd.more(50)
