@@ -39,6 +39,18 @@ class Service:
     """How many descriptors it keeps for us while we are not there."""
     passed: tuple[Passed, ...] = ()
 
+    def variables(self) -> dict[str, str]:
+        """Return what another program that goes on as this process must find in its environment, for `take`.
+
+        Descriptors are not among it: only those who hold them know what has become of them.
+        """
+        found = {"NOTIFY_SOCKET": self.notify_socket}
+        if self.watchdog:
+            found |= {"WATCHDOG_USEC": str(self.watchdog // _MICROSECOND), "WATCHDOG_PID": str(os.getpid())}
+        if self.room:
+            found["FDSTORE"] = str(self.room)
+        return found if self.notify_socket else {}
+
 
 NO_SERVICE: Final = Service()
 

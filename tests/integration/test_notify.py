@@ -69,9 +69,20 @@ def test_systemd_is_told_when_the_sockets_are_there_and_when_the_end_begins(
     daemon.wait_running()
     (pid,) = daemon.instances("one")
     assert environment(pid) == ["NOTIFY_SOCKET=", "WATCHDOG_USEC=", "LISTEN_FDS=", "FDSTORE=", "HOME=/", ""]
-    assert not [line for line in environment(daemon.manager) if line.startswith(("NOTIFY", "WATCH", "LISTEN", "FDS"))]
     daemon.stop()
     assert systemd.next("READY", "STOPPING")["STOPPING"] == "1"
+
+
+@pytest.mark.root
+def test_the_manager_is_told_nothing_of_it(
+    start_daemon: Callable[..., Daemon], around: dict[str, str], systemd: Heard
+) -> None:
+    daemon = start_daemon(APP, environ=around | {"FDSTORE": "0", "LISTEN_FDS": "1", "LISTEN_PID": "1"})
+    systemd.next("READY")
+
+    told = environment(daemon.manager)  # only root may look
+
+    assert not [line for line in told if line.startswith(("NOTIFY", "WATCHDOG", "LISTEN", "FDSTORE"))]
 
 
 def test_an_end_that_fcgipmctl_asks_for_is_told_too(

@@ -69,6 +69,10 @@ class Given:
             return None
         return next((sock for sock in self._socks if _is_at(sock, app)), None)
 
+    def numbers(self) -> list[int]:
+        """Return the descriptors, which stay ours; to `take` they need no name, because their address tells."""
+        return [sock.fileno() for sock in self._socks]
+
     def renewed(self, loaded: Loaded) -> Loaded:
         """Return *loaded* with a mark on each application whose socket is given."""
         if not self._socks:

@@ -146,3 +146,14 @@ def test_nonsense_is_nothing(count: str) -> None:
     environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": count, "WATCHDOG_USEC": count, "NOTIFY_SOCKET": "/n"}
 
     assert take(environ) == Service(notify_socket="/n")
+
+
+def test_another_program_in_the_same_process_is_told_the_same() -> None:
+    own = str(os.getpid())
+    environ = {"NOTIFY_SOCKET": "/n", "WATCHDOG_USEC": "20000000", "WATCHDOG_PID": own, "FDSTORE": "7", "HOME": "/"}
+    service = take(environ)
+
+    environ |= service.variables()
+
+    assert take(environ) == service == Service(notify_socket="/n", watchdog=20_000_000_000, room=7)
+    assert Service().variables() == {}
