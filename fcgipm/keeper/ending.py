@@ -91,6 +91,7 @@ class Ending:
         if self._stage is Stage.SERVING:
             self._stage = Stage.EMPTYING
             self.decided = status
+            self._context.keeping.changed()
             apps = self._context.loaded.config.applications.values()
             patience = max((app.stop_timeout for app in apps), default=0)
             self._decided_at = time.monotonic_ns()

@@ -281,8 +281,8 @@ class Keeper:
         pidfds.become_subreaper()
         dispatch = self._context.dispatch
         holders = (
-            self._starting, self._orders, self._supervisor, self._listeners, self._guard, self._outputs, self._strays,
-            self._ending, self._applier, self._dynamic, self._programs, self._telling, self._kept,
+            self._starting.looks, self._orders, self._supervisor, self._listeners, self._guard, self._outputs,
+            self._strays, self._ending, self._applier, self._dynamic, self._programs, self._telling, self._kept,
             self._upgrading,
         )  # fmt: skip
         for holder in holders:
@@ -358,7 +358,7 @@ class Keeper:
         return f"running (pid {os.getpid()}): {counted(apps, 'app')}, {counted(len(self._book), 'instance')}"
 
     def _state(self) -> str:
-        apps, starting = len(self._context.loaded.config.applications), self._starting.underway
+        apps, starting = len(self._context.loaded.config.applications), len(self._starting.looks)
         parts = ["stopping" if self._ending.decided is not None else counted(apps, "app")]
         parts.append(counted(len(self._book), "instance") + (f" ({starting} starting)" if starting else ""))
         if not self._supervisor.is_alive:

@@ -1,4 +1,4 @@
-"""Instances from fork to ready, and to their end."""
+"""Instances from fork to exec, and their end."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 from fcgipm import wire
 from fcgipm.config.schema import MILLISECOND, SECOND, Application
 from fcgipm.keeper.context import Context
-from fcgipm.keeper.instances import ended, readiness, spawn
+from fcgipm.keeper.instances import ended, spawn
 from fcgipm.keeper.instances.book import Book, Instance
+from fcgipm.keeper.instances.looking import Looks
 from fcgipm.keeper.instances.outputs import Outputs
 from fcgipm.keeper.instances.recipe import Recipe, recipe_of, recipe_of_refuser
 from fcgipm.keeper.instances.spawn import SpawnError
@@ -33,12 +34,10 @@ if TYPE_CHECKING:
 
 _SETTLING: Final = SECOND
 """How long all that are between fork and exec may take to it when a new manager is waiting for that."""
-_LATER: Final = 1 * SECOND
-"""Until the next look at an instance that could not be looked at."""
 
 
 class Starting:
-    """Spawns instances, sees that they become ready, and takes note of their ends."""
+    """Spawns instances, has them looked at, and takes note of their ends."""
 
     def __init__(
         self,
@@ -62,17 +61,10 @@ class Starting:
         """By application and generation: a generation keeps what it began with, whatever is configured later."""
         self.one_less: Callable[[], None] = lambda: None
         """Called when an instance has ended that was not our child."""
-        self._watched: dict[int, Instance] = {}
-        """By number: those that are not seen to be ready."""
-        self._unseen: dict[str, str] = {}
-        """By application: why one of them could not be looked at, which is said once."""
+        self.looks = Looks(context, book, progress)
+        """Sees that they become ready."""
         self.began: Callable[[str], None] = lambda _app: None
         """Called with the application of which a generation begins."""
-
-    @property
-    def underway(self) -> int:
-        """How many instances are not seen to be ready."""
-        return len(self._watched)
 
     def forget_recipes(self, app: str | None = None) -> None:
         """Forget those of generations, of *app* or of all, that nothing is left of."""
@@ -187,10 +179,7 @@ class Starting:
             return  # killed, and nobody waits for it
         report = wire.Spawned(instance=instance.number, pid=instance.pid, at=now)
         self._context.reporter.report(report, (instance.stdout, instance.stderr))
-        app = self._context.application(instance.app)
-        if app is not None:
-            instance.watch = readiness.Watch(started=now, ready_timeout=app.ready_timeout)
-            self._watched[instance.number] = instance
+        self.looks.begin(instance)
         self._watch_output(instance)
 
     def _watch_output(self, instance: Instance) -> None:
@@ -206,12 +195,10 @@ class Starting:
         instance.listener.instances += 1
         if not instance.is_child:
             self._context.dispatch.watch(instance.pidfd, lambda: self._has_gone(instance))
-        app = self._context.application(instance.app)
         if instance.ready is not None:
             self._progress.spare(instance.app)
-        elif app is not None:
-            instance.watch = readiness.Watch(started=instance.started_at, ready_timeout=app.ready_timeout)
-            self._watched[instance.number] = instance
+        else:
+            self.looks.begin(instance)
         self._watch_output(instance)
 
     def settle(self) -> None:
@@ -235,48 +222,6 @@ class Starting:
                 pidfds.send(instance.pidfd, signal.SIGKILL)
                 instance.hidden = True
 
-    # ── ready ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def deadline(self) -> int | None:
-        """Return when the next look at a starting instance is due."""
-        return min((item.watch.next_look for item in self._watched.values() if item.watch is not None), default=None)
-
-    def expire(self, now: int) -> None:
-        """Look at the instances that are due."""
-        due = [item for item in self._watched.values() if item.watch is not None and item.watch.next_look <= now]
-        processes = list(procfs.processes()) if len(due) > 1 else None
-        for instance in due:
-            try:
-                endpoint, is_leader = instance.listener.endpoint, self._book.is_leader
-                seen = readiness.look(instance.pid, endpoint, among=processes, is_leader=is_leader)
-            except OSError as error:
-                self._look_later(instance, error)
-                continue
-            # The time after the look: looking at many takes long, and the next one must lie in the future.
-            how = None if instance.watch is None else instance.watch.step(time.monotonic_ns(), seen)
-            if how is not None:
-                self._ready(instance, how)
-
-    def _look_later(self, instance: Instance, error: OSError) -> None:
-        if instance.watch is not None:
-            instance.watch.next_look = time.monotonic_ns() + _LATER
-        why = f"{error.strerror or error}"
-        if self._unseen.get(instance.app) != why:
-            self._unseen[instance.app] = why
-            text = f"cannot see whether {instance.name} is ready: {why}; it is looked at each second"
-            self._context.say("warning", text, app=instance.app)
-
-    def _ready(self, instance: Instance, how: str) -> None:
-        self._unseen.pop(instance.app, None)
-        del self._watched[instance.number]
-        instance.watch = None
-        instance.ready, instance.ready_at = how, time.monotonic_ns()
-        self._context.keeping.changed()
-        report = wire.BecameReady(instance=instance.number, how=how, at=instance.ready_at)
-        self._context.reporter.report(report)
-        if not instance.turns_away:
-            self._progress.ready(instance.app)
-
     # ── ended ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _has_gone(self, instance: Instance) -> None:
@@ -298,7 +243,7 @@ class Starting:
         finally:
             end = ended.collect(instance.pid, instance.start_time, instance.pidfd)
             self._book.remove(instance)
-            self._watched.pop(instance.number, None)
+            self.looks.end(instance)
             if not instance.hidden:
                 self._report_end(instance, end)
         self._outputs.remove(instance)

@@ -70,6 +70,7 @@ class Strays:
                     process, stat.started, instance.listener, instance.name, now, _FIRST_PAUSE, now + patience
                 )
                 self._all.append(stray)
+                self._context.keeping.changed()
                 text = f"pid {stat.pid} has outlived {instance.name}; it is removed when it serves nobody"
                 self._context.say("info", text, app=instance.app)
 
@@ -79,6 +80,7 @@ class Strays:
         app = self._context.application(listener.app)
         patience = _DEFAULT_PATIENCE if app is None else app.stop_timeout
         self._all.append(_Stray(process, started, listener, name, now, _FIRST_PAUSE, cut_at or now + patience))
+        self._context.keeping.changed()
         text = f"pid {process.pid} has outlived {name}; it is removed when it serves nobody"
         self._context.say("info", text, app=listener.app)
 
@@ -109,6 +111,7 @@ class Strays:
             if stray.due <= now and self._is_done_with(stray, now):
                 os.close(stray.process.pidfd)
                 self._all.remove(stray)
+                self._context.keeping.changed()
 
     def kill_all(self) -> None:
         """Kill all of them, at the end of the daemon."""

@@ -40,7 +40,7 @@ class Unseen:
         found: set[int] = set()
         for instance in instances:
             if instance.starting is None and instance.listener.names is not None:
-                pids = [stat.pid for stat in session.members(instance.pid, is_leader)]
+                pids = [stat.pid for stat in session.members(instance.pid, is_leader if instance.is_child else None)]
                 found.update(use.unseen(instance.pid, pids, instance.listener.endpoint, diag))
             if len(found) >= MAX_UNSEEN or time.monotonic_ns() - begun > _LIMIT:
                 break

@@ -100,6 +100,7 @@ class Supervisor:
             self._plan_next(f"the manager cannot be started: {error}")
             return
         self._stage, self._child, self._born = Stage.TALKING, child, time.monotonic_ns()
+        self._context.keeping.changed()
         self._lines, self._last_line = LineSplitter(), ""
         calls = Calls(obey=self._ordered, left=self._left, broken=self.replace)
         self._conversation = Conversation(self._context.dispatch, child.wire, calls)
