@@ -145,7 +145,7 @@ def test_a_file_that_is_still_written_is_waited_for(rig: Start, files: Path) -> 
     puppet = rig(watching(files)).puppet()
     began = time.monotonic()
     written = [began]
-    with (files / "main.py").open("ab", buffering=0) as file:
+    with (files / "lib" / "new.py").open("ab", buffering=0) as file:
         for number in range(8):
             file.write(b"# more\n")
             until(lambda: time.monotonic() > began + 0.2 * (number + 1), what="a slow writer")  # noqa: B023  at once
