@@ -170,8 +170,8 @@ VERBS: Final = {
             method="POST", access=Access.ADMIN, waits=True,
         ),
         Verb(
-            name="shutdown", summary="stop every application and end the daemon", method="POST", access=Access.ADMIN,
-            waits=True, repeatable=True,
+            name="shutdown", summary="stop every application, end the daemon, and tell how many requests it cut",
+            method="POST", access=Access.ADMIN, waits=True, repeatable=True,
         ),
     )
 }  # fmt: skip

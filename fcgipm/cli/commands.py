@@ -322,6 +322,8 @@ def _shutdown(client: Client, options: Namespace) -> ExitCode:
             text = f"fcgipm is still there after {options.timeout:g} s; it goes on stopping"
             raise ClientError(text, ExitCode.TIMED_OUT)
         time.sleep(_GONE_PAUSE)  # noqa: TID251  # there is no loop here that could be blocked
+    if answer.status < 400 and not options.json and "text" in found:
+        print(printable(found["text"]))
     return _show(options, answer, found)
 
 

@@ -23,6 +23,7 @@ from fcgipm.core.reconcile import expire, reconcile
 from fcgipm.core.refusing import refused_at, refused_until
 from fcgipm.core.view import AppView, Explanation, LiveInstance, Prospect
 from fcgipm.core.world import World, terms_of_dynamic
+from fcgipm.counting import counted
 
 DYNAMIC_KNOWN = 1_000
 """How many dynamic applications are known at once."""
@@ -58,6 +59,8 @@ class Engine:
         self._next_instance = next_instance
         self._keeps_sockets = keeps_sockets
         self._ending: Shutdown | None = None
+        self._cut = 0
+        """Requests that were cut since the end has begun, of applications that are gone."""
         self._moved = frozenset(moved)
         self._outdated = frozenset(alive.app for alive in living if alive.outdated)
         self._caught_up = False
@@ -107,6 +110,7 @@ class Engine:
         for books in sorted(concerned, key=lambda one: one.turn):
             reconcile(books, now, out)
             if wishes.is_gone(books):
+                self._cut += books.cut
                 del self._books[books.name]
                 del books.world.members[books.name]
         for world in {id(books.world): books.world for books in concerned}.values():
@@ -114,7 +118,8 @@ class Engine:
                 reconcile(books, now, out)
             world.plan()
         if self._ending is not None and not self._books:
-            out.append(replace(self._ending, finished=True))
+            why = f"every application is stopped; {counted(self._cut, 'request')} cut"
+            out.append(replace(self._ending, finished=True, why=why))
         return out
 
     def deadline(self) -> Instant | None:
@@ -281,6 +286,7 @@ class Engine:
         if self._ending is not None:
             return
         self._ending = Shutdown(status=status, finished=False, why=why)
+        self._cut = -sum(books.cut for books in self._books.values())
         out.append(self._ending)
         severity = Severity.ERROR if status else Severity.INFO
         out.append(Tell(severity=severity, topic=Topic.SHUTDOWN, app=None, text=f"shutting down: {why}"))

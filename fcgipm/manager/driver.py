@@ -223,6 +223,7 @@ class Driver:
         if self.ending is not None:
             return
         self.ending = command
+        self.say(Severity.INFO, None, command.why)
         if self._mourners:
             self._end_later(command)
         else:
