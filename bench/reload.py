@@ -88,7 +88,9 @@ def started(place: Path, program: str) -> float:
         listener.bind(str(path))
         listener.listen()
         begin = time.perf_counter()
-        found = [subprocess.Popen([program], stdin=listener, stdout=subprocess.DEVNULL) for _ in range(INSTANCES)]
+        found = [
+            subprocess.Popen([program], stdin=listener.fileno(), stdout=subprocess.DEVNULL) for _ in range(INSTANCES)
+        ]
         for _ in range(INSTANCES):
             assert ask(str(path), REQUEST)
         took = (time.perf_counter() - begin) * 1000

@@ -25,6 +25,8 @@ WELL = """
       - {series: 'fcgipm_spawn_denied_total{app="a", reason="max-processes"}', values: '2x30'}
       - {series: 'fcgipm_spawn_denied_total{app="a", reason="init-start-delay"}', values: '0+1x30'}
       - {series: 'fcgipm_connections_cut_total{app="a"}', values: '1x30'}
+      - {series: 'fcgipm_generations_total{app="a", result="published"}', values: '0+1x30'}
+      - {series: 'fcgipm_generations_total{app="a", result="given-up", reason="superseded"}', values: '0+1x30'}
       - {series: 'fcgipm_requests_total{app="a", class="2xx"}', values: '0+1000x30'}
       - {series: 'fcgipm_requests_total{app="a", class="5xx"}', values: '0+10x30'}
       - {series: 'fcgipm_reports_dropped_total{reason="overflow"}', values: '0x30'}
@@ -42,6 +44,7 @@ ILL = """
       - {series: 'fcgipm_listen_queue_abandoned_total{app="a"}', values: '0+1x30'}
       - {series: 'fcgipm_spawn_denied_total{app="a", reason="max-processes"}', values: '0+1x30'}
       - {series: 'fcgipm_connections_cut_total{app="a"}', values: '0+1x30'}
+      - {series: 'fcgipm_generations_total{app="a", result="given-up", reason="probe"}', values: '0+1x30'}
       - {series: 'fcgipm_requests_total{app="a", class="2xx"}', values: '0+1000x30'}
       - {series: 'fcgipm_requests_total{app="a", class="5xx"}', values: '0+100x30'}
       - {series: 'fcgipm_reports_dropped_total{reason="overflow"}', values: '0+1x30'}
