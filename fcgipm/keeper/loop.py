@@ -295,8 +295,8 @@ class Keeper:
         self._context.say("info", f"fcgipm {fcgipm.__version__} {how}: pid {os.getpid()}, {path}")
         self._supervisor.start(self._origin.manager())
         self._origin.heritage.close()
+        execing.unblock_signals()  # the program before, or whoever started this one, may have blocked them
         if before is not None:
-            execing.unblock_signals()
             self._reap()  # who has ended while nobody was there
         self._telling.ready()
         self._progress.begun()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from harness.daemon import FCGIPM, Daemon
 from harness.keeper import SERVE, Rig, python
 from harness.waiting import ended, readable, until
 
@@ -131,3 +133,19 @@ def test_a_fifo_in_the_logs_place_is_refused_and_the_old_file_kept(rig: Start, p
     puppet.spawn("one", 1)
     os.kill(keeper.pid, signal.SIGTERM)
     puppet.expect(wire.Signalled)
+
+
+DEAF = (
+    "import os,signal,sys; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32)); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+def test_a_daemon_listens_to_signals_also_when_whoever_has_started_it_did_not(
+    start_daemon: Callable[..., Daemon],
+) -> None:
+    daemon = start_daemon(ONE, program=[sys.executable, "-c", DEAF, FCGIPM])
+    (instance,) = daemon.instances("one")
+    os.kill(instance, signal.SIGKILL)
+    until(lambda: daemon.instances("one") not in ([instance], []), what="a successor: the end was noticed")
+
+    assert daemon.stop() == 0
