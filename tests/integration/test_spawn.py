@@ -20,11 +20,12 @@ from typing import Any
 import pytest
 from harness.components import absent, need
 from harness.instances import Stage, identity, python, read_line, recipe
+from harness.waiting import readable, until
 
 from fcgipm.keeper.instances import spawn
 from fcgipm.keeper.instances.recipe import Limit, wrapper_arguments
 from fcgipm.keeper.instances.spawn import SpawnError
-from fcgipm.linux import dispositions, pidfd
+from fcgipm.linux import dispositions, pidfd, procfs
 from fcgipm.linux.rlimits import LIMIT_NUMBERS
 
 PROBE = """
@@ -375,3 +376,45 @@ def test_tcp_listener() -> None:
     with Stage.tcp() as stage:
         assert inside(stage)["zero"] == os.fstat(stage.listener.fileno()).st_ino
         assert stage.listener.family == socket.AF_INET
+
+
+def test_one_that_is_held_executes_nothing_before_its_parent_says_so(stage: Stage, place: Path) -> None:
+    mark = place / "mark"
+    place.chmod(0o777)
+    starting = spawn.begin(recipe("/usr/bin/touch", str(mark)), stage.listener.fileno(), held=True)
+    until(lambda: procfs.stat(starting.pid).state == "S", what="it waits")
+    assert not procfs.stat(starting.pid).executed
+
+    spawn.release(starting)
+    readable(starting.status_fd)
+    spawn.finish(starting)
+    assert pidfd.wait(starting.pidfd, 10_000) == pidfd.Ended(0, None, dumped=False)
+    assert mark.exists()
+    for descriptor in (starting.stdout_fd, starting.stderr_fd, starting.pidfd):
+        os.close(descriptor)
+
+
+def test_one_that_is_held_ends_where_its_parent_does(stage: Stage, place: Path) -> None:
+    mark = place / "mark"
+    place.chmod(0o777)
+    starting = spawn.begin(recipe("/usr/bin/touch", str(mark)), stage.listener.fileno(), held=True)
+
+    os.close(starting.status_fd)  # as at the end of a process
+    assert pidfd.wait(starting.pidfd, 10_000) is not None
+    assert not mark.exists()
+    for descriptor in (starting.stdout_fd, starting.stderr_fd, starting.pidfd):
+        os.close(descriptor)
+
+
+def test_one_that_is_killed_while_it_is_held_is_told_by_its_end(stage: Stage) -> None:
+    starting = spawn.begin(recipe("/bin/true"), stage.listener.fileno(), held=True)
+    os.kill(starting.pid, signal.SIGSTOP)
+    until(lambda: procfs.stat(starting.pid).state == "T", what="it stands still")
+    spawn.release(starting)
+    os.kill(starting.pid, signal.SIGKILL)
+    readable(starting.status_fd)
+
+    spawn.finish(starting)
+    assert pidfd.wait(starting.pidfd, 10_000) == pidfd.Ended(None, signal.SIGKILL, dumped=False)
+    for descriptor in (starting.stdout_fd, starting.stderr_fd, starting.pidfd):
+        os.close(descriptor)
