@@ -171,9 +171,8 @@ class Programs:
             found.has_program = True
         self._surveys[name] = found.places
         if not found.is_complete:
-            self._say(
-                name, f"it is made of more than {MOST_FILES} files, or too many directories; only so many are watched"
-            )
+            what = f"it is made of more than {MOST_FILES} files, or of too many or too deep directories"
+            self._say(name, f"{what}; changes of the others are not noticed")
         return found
 
     def _place(self, looked_at: Collection[str]) -> None:

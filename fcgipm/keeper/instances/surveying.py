@@ -19,6 +19,10 @@ Mark: TypeAlias = tuple[int, int, int, int, int, int, int]
 MOST_FILES: Final = 5_000
 MOST_PLACES: Final = 2_000
 """Of one application; a survey of more would hold the keeper up."""
+MOST_NAMES: Final = 20_000
+"""That are looked at where a pattern stands, whether they are files or not."""
+DEEPEST: Final = 100
+"""Components of a path: who may make directories must not decide how deep the keeper goes."""
 _MOST_LINKS: Final = 40
 """As many as the kernel follows."""
 _WILD: Final = re.compile(r"[*?\[]")
@@ -49,7 +53,7 @@ class Survey:
     has_program: bool = False
     """Whether the program is there: as long as it is not, nothing new can be started."""
     is_complete: bool = True
-    """Whether there were not too many files."""
+    """Whether there were not too many files, or too deep ones."""
 
 
 def survey(made: Made) -> Survey:
@@ -74,6 +78,8 @@ class _Surveyor:
     _literally: bool = False
     """Whether no component is a pattern."""
     _links: int = 0
+    _looked: int = 0
+    """At how many names."""
 
     def follow(self, path: str, *, literally: bool = False) -> None:
         """Go to all that *path* leads to."""
@@ -95,18 +101,28 @@ class _Surveyor:
             self._below(directory, rest)
         else:
             self.survey.places[directory].add("")
-            for found in _names(directory, name):
+            for found in self._names(directory, name):
                 self._enter(directory, found, rest)
 
     def _is_full(self, directory: str) -> bool:
         places, marks = self.survey.places, self.survey.marks
-        return len(marks) >= MOST_FILES or (len(places) >= MOST_PLACES and directory not in places)
+        is_too_wide = len(marks) >= MOST_FILES or (len(places) >= MOST_PLACES and directory not in places)
+        return is_too_wide or directory.count("/") > DEEPEST
+
+    def _names(self, directory: str, pattern: str) -> Iterator[str]:
+        """Yield the names in *directory* that match, as long as there are not too many."""
+        for name in _names(directory, pattern):
+            if self._looked >= MOST_NAMES or len(self.survey.marks) >= MOST_FILES:
+                self.survey.is_complete = False
+                return
+            self._looked += 1
+            yield name
 
     def _below(self, directory: str, rest: list[str]) -> None:
         """Go on in *directory* and in all below it, but through no symbolic link: it might lead back."""
         self.survey.places[directory].add("")
         self._follow(directory, rest)
-        for name in _names(directory, "*"):
+        for name in self._names(directory, "*"):
             path = os.path.join(directory, name)
             if not os.path.islink(path) and os.path.isdir(path):
                 self._follow(path, ["**", *rest])

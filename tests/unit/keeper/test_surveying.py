@@ -128,3 +128,35 @@ def test_too_many_files_are_too_many(tree: Path, monkeypatch: pytest.MonkeyPatch
 
     assert not seen.is_complete
     assert len(seen.marks) <= 4
+
+
+def test_one_directory_is_too_many_files_as_well(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surveying, "MOST_FILES", 3)
+    for number in range(5):
+        touch(tree / f"{number}")
+
+    seen = survey(Made("/nothing", patterns=(f"{tree}/*",)))
+
+    assert not seen.is_complete
+    assert len(seen.marks) == 3
+
+
+def test_names_that_are_no_files_are_looked_at_only_so_often(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surveying, "MOST_NAMES", 10)
+    for number in range(20):
+        (tree / f"{number}").symlink_to("nothing")
+
+    seen = survey(Made("/nothing", patterns=(f"{tree}/*",)))
+
+    assert not seen.is_complete
+    assert len(places(tree, seen)["."]) <= 12
+
+
+def test_directories_made_too_deep_do_not_stop_the_keeper(tree: Path) -> None:
+    program = touch(tree / "app")
+    (tree / "/".join(["d"] * 700)).mkdir(parents=True)
+
+    seen = survey(Made(program, patterns=(f"{tree}/**/*.py",)))
+
+    assert not seen.is_complete
+    assert seen.has_program
