@@ -78,7 +78,7 @@ def connection_to(listener: Listener) -> socket.socket:
         raise SocketError(f"{listener.address} is no Unix socket")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        sock.connect(listener.names.private)
+        listener.names.meet(sock)
     except BlockingIOError:
         sock.close()
         raise SocketError("its queue is full") from None

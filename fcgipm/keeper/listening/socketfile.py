@@ -72,6 +72,11 @@ class SocketFile:
         # By descriptor: the path may lead elsewhere by now.
         self._guard.watch(self.private, f"/proc/self/fd/{self._place.private}/{self._name}", self._look)
 
+    def meet(self, sock: socket.socket) -> None:
+        """Connect *sock* to it; raise OSError."""
+        # By descriptor: who owns the directory could have the path lead to somebody who trusts us.
+        sock.connect(f"/proc/self/fd/{self._place.private}/{self._name}")
+
     def leave(self) -> None:
         """Watch over it no more; both names stay."""
         self._guard.forget(self.private)
