@@ -123,6 +123,8 @@ class Orders:
             wire.Count: Bucket(burst=5000, rate=1000),
             wire.Connect: Bucket(burst=500, rate=100),
             wire.Note: Bucket(burst=20_000, rate=5_000),
+            wire.Apply: Bucket(burst=500, rate=100),
+            wire.Upgrade: Bucket(burst=20, rate=2),
             wire.ReopenLogs: Bucket(burst=20, rate=2),
         }
         self._held: tuple[wire.Order, int] | None = None

@@ -85,3 +85,22 @@ def test_a_failure_is_an_answer(context: Context, order: wire.Order, error: Exce
             assert str(error.args[-1]) in report.problems[0]
         case _:
             pytest.fail(f"no answer: {report}")
+
+
+@pytest.mark.parametrize(
+    ("order", "at_once"), [(wire.Upgrade(request=3), 20), (wire.Apply(request=3), 500)], ids=["upgrade", "apply"]
+)
+def test_who_asks_too_often_has_to_wait(context: Context, order: wire.Order, at_once: int) -> None:
+    done: list[object] = []
+    held: list[bool] = []
+    broken: Any = Broken(AssertionError("nobody asks for it"))
+    actions: Any = SimpleNamespace(apply=done.append, upgrade=done.append, hold=held.append)
+    orders = Orders(
+        context, Book(), listeners=broken, dynamic=broken, starting=broken, outputs=broken, progress=broken,
+        actions=actions, notes={},
+    )  # fmt: skip
+    while not held:
+        orders.obey(order)
+
+    assert at_once <= len(done) < 2 * at_once
+    assert orders.deadline() is not None
