@@ -173,6 +173,8 @@ def _recognised(kept: KeptProcess, inode: int) -> int | None:
         pidfd = pidfds.open_process(kept.pid)
     except ProcessLookupError:
         return None
+    except (OSError, OverflowError) as error:
+        raise _Doubt(f"pid {kept.pid} cannot be looked at: {error}") from None
     try:
         stat = procfs.stat(kept.pid)
         if stat.started == kept.start_time and not pidfds.has_ended(pidfd):
