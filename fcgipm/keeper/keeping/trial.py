@@ -99,8 +99,8 @@ class Trial:
 
 def _spawned(program: Program, sources: Sequence[int]) -> int:
     """Start the trial with *sources* as its output and the descriptors `STATE` and `LOADED`; return its pid."""
-    told, *others = (fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, LOADED + 1) for number in sources)
-    try:
+    with contextlib.ExitStack() as lifted:
+        told, *others = (_lifted(number, lifted) for number in sources)
         actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
         actions += [(os.POSIX_SPAWN_DUP2, told, target) for target in (1, 2)]
         for number, target in zip(others, (STATE, LOADED), strict=True):
@@ -114,9 +114,13 @@ def _spawned(program: Program, sources: Sequence[int]) -> int:
             setsigmask=(),
             setsigdef=[number for number in dispositions.changed() if number in dispositions.CHANGEABLE],
         )
-    finally:
-        for number in (told, *others):
-            os.close(number)
+
+
+def _lifted(number: int, stack: contextlib.ExitStack) -> int:
+    """Return a copy of *number* that is the target of no other, closed with *stack*."""
+    copy = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, LOADED + 1)
+    stack.callback(os.close, copy)
+    return copy
 
 
 def _answer_in(told: bytes | bytearray) -> dict[str, Any] | None:
