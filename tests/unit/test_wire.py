@@ -123,6 +123,20 @@ def test_a_packet_longer_than_a_piece_ends_the_connection(pair: Pair) -> None:
         list(pair.keeper.receive())
 
 
+def test_descriptors_that_do_not_fit_are_missed(pair: Pair) -> None:
+    """What came with them would be wrong without them."""
+    pair.keeper.send(wire.Spawned(instance=1, pid=2, at=3), (0, 1))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, before[1]))
+    try:
+        with pytest.raises(wire.DescriptorsLost):
+            list(pair.manager.receive())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 def test_pieces_without_end_are_bounded(pair: Pair) -> None:
     for _ in range(wire.MAX_MESSAGE // wire.PIECE):
         pair.raw_manager.send(b"+" + b"x" * wire.PIECE)

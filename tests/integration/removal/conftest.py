@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -156,8 +157,9 @@ def stage(start_daemon: Callable[..., Daemon], place: Path) -> Iterator[Callable
     """Give a function (ways, **keys of all tables) that starts everything."""
     with ExitStack() as stack:
 
-        def start(ways: Sequence[str] = WAYS, *, work: int = 2000, **keys: Any) -> Stage:
-            made = Stage(start_daemon, place, ways, work, {"processes": 2, **keys})
+        def start(ways: Sequence[str] = WAYS, *, work: int = 2000, program: Sequence[str] = (), **keys: Any) -> Stage:
+            starting = partial(start_daemon, program=program) if program else start_daemon
+            made = Stage(starting, place, ways, work, {"processes": 2, **keys})
             if keys.get("min-processes") != 0:
                 made.see(made.daemon.running, "all are running")
             stack.enter_context(made.nginx())

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import pytest
 from chaos.load import Crowd
-from chaos.scene import crowd_at
-from integration.removal.conftest import Stage
+from chaos.scene import altered, crowd_at
+from integration.removal.conftest import WAYS, Stage
 
 Start = Callable[..., Stage]
 FLEXIBLE: Final[Mapping[str, Any]] = MappingProxyType(
@@ -116,6 +116,22 @@ def test_idle_stops(stage: Start) -> None:
         here.see(have_come_again, "another instance of each, after the first")
     assert crowd.failures == [], here.daemon.log()[-4000:]
     assert here.taken("idle-stop") == set(here.ways)
+
+
+def test_who_does_not_look_loses_requests_on_every_way(stage: Start) -> None:
+    """The proof that these visitors notice a loss; who pauses for long would take long to meet one."""
+    here = stage([way for way in WAYS if way != "tcp-keep"], program=altered("blind"))
+
+    def have_all_lost(crowds: Sequence[Crowd]) -> bool:
+        for way in here.ways:
+            here.ctl("--no-wait", "restart", way)
+        return all(
+            visitors.tally.refused + visitors.tally.broken for crowd in crowds for visitors in crowd.ways.values()
+        )
+
+    with here.crowds(busy=True) as crowds:
+        here.see(partial(have_all_lost, crowds), "somebody has lost a request on each way")
+    assert {failure.partition(":")[0] for crowd in crowds for failure in crowd.failures} == set(here.ways)
 
 
 def test_a_kept_connection_that_is_never_idle_is_waited_for_until_stop_timeout(stage: Start) -> None:
