@@ -297,7 +297,11 @@ class World(RuleBasedStateMachine):
         process = self.processes.get(command.instance)
         if process is not None:
             rollout = self.views()[process.app].rollout
-            if rollout is not None and rollout.phase in ("gathering", "proving") and not process.canary:
+            before = self.before.get(process.app)
+            decided = before is not None and any(
+                one.instance == command.instance and one.state != "retiring" for one in before.instances
+            )
+            if decided and rollout is not None and rollout.phase in ("gathering", "proving") and not process.canary:
                 is_met = (
                     self.definitions[process.app].port is not None or process.generation == self.public[process.app]
                 )
