@@ -47,14 +47,14 @@ def test_scaling_and_stopping_at_random(scene: StartScene, rounds: Rounds, recor
 
 def test_stop_and_start_between_bursts(scene: StartScene, rounds: Rounds, record: Record) -> None:
     stage = scene("mortal")
-    for number in rounds(2, 100):
+    for _ in rounds(2, 100):
         with stage.crowd() as (crowd, _):
             crowd.more(50)
         assert crowd.failures == []
         stage.ctl("stop", "app")
         assert stage.pids() == []
         stage.ctl("start", "app")
-        record("stop and start between bursts", "fcgipm", "mortal", 1, crowd, of=number)
+        record("stop and start between bursts", "fcgipm", "mortal", 1, crowd)
 
 
 @pytest.mark.parametrize(("kind", "order"), [("deaf", "restart"), ("php", "scale")])
