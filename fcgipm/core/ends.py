@@ -12,7 +12,7 @@ from fcgipm.core.instance import Instance
 from fcgipm.core.note import Mode, Trouble
 from fcgipm.core.phases import Phase
 from fcgipm.core.reconcile import heal
-from fcgipm.core.rollout import Slot
+from fcgipm.core.rollout import Roll, Slot
 from fcgipm.core.schedule import start_at, startable
 
 LATE_FLOOR: Duration = 1 * SECOND
@@ -37,7 +37,7 @@ def died(books: Books, instance: Instance, event: Exited, now: Instant, out: lis
     life = max(event.at - instance.started_at, 0)
     how = wording.end(event.code, event.signal, dumped=event.dumped)
     why = f"{how} after {wording.seconds(life)}"
-    proving = is_proving(books, instance)
+    proving = is_proving(books, instance) and not (event.code == 0 and _has_served_enough(books, instance, life))
     refusal = wording.suexec(event.code) if books.definition.wrapper != "off" and life < SECOND else None
     if refusal is not None:
         why = f"the wrapper refused it: {refusal} ({how})"
@@ -62,6 +62,16 @@ def is_proving(books: Books, instance: Instance) -> bool:
     if change is None or change.generation != instance.generation:
         return False
     return change.is_hidden or change.phase is Phase.ROLLING
+
+
+def _has_served_enough(books: Books, instance: Instance, life: Duration) -> bool:
+    """Return whether it has taken the place of an old one, and lived so long that the next may be started at once.
+
+    Where such a one ends cleanly that is no fault of its generation: PHP_FCGI_MAX_REQUESTS does it.
+    """
+    change = books.change
+    has_place = isinstance(change, Roll) and instance.id != change.replacement and instance.ready_at is not None
+    return has_place and life >= books.restart_pause
 
 
 def _count_end(

@@ -510,6 +510,36 @@ def test_one_that_has_taken_its_place_and_dies_gives_the_rest_up_and_is_followed
     assert spawns(sim.after(5 * SECOND)) == [(6, 1)]
 
 
+def test_one_that_has_taken_its_place_and_served_enough_is_no_bad_one() -> None:
+    sim = canary()
+    sim.proved(3)
+    sim.killed(3)
+    sim.ready(4)
+    sim.after(5 * SECOND)
+    sim.exited(4, code=0)
+
+    assert abandoned(sim) == []
+    sim.ready(5)  # of the published one, until it has its turn
+    sim.killed(1)
+    sim.ready(6)
+    sim.killed(5)
+    sim.ready(7)
+    sim.killed(2)
+    view = sim.view()
+    assert (view.generation, view.rollout) == (2, None)
+    assert {one.generation for one in view.instances} == {2}
+
+
+def test_one_that_has_taken_its_place_and_ends_at_once_gives_the_rest_up_however_it_ends() -> None:
+    sim = canary()
+    sim.proved(3)
+    sim.killed(3)
+    sim.ready(4)
+    sim.exited(4, code=0)
+
+    assert abandoned(sim) == ["died"]
+
+
 @pytest.mark.parametrize("far", ["gathering", "proving", "rolling"])
 def test_a_canary_goes_when_something_newer_is_wanted(far: str) -> None:
     sim = canary(probe=PING)
