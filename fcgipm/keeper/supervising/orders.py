@@ -123,7 +123,7 @@ class Orders:
             wire.Count: Bucket(burst=5000, rate=1000),
             wire.Connect: Bucket(burst=500, rate=100),
             wire.Note: Bucket(burst=20_000, rate=5_000),
-            wire.Apply: Bucket(burst=500, rate=100),
+            wire.Apply: Bucket(burst=20_000, rate=2_000),  # one for each SIGHUP, and all at once are answered at once
             wire.Upgrade: Bucket(burst=20, rate=2),
             wire.ReopenLogs: Bucket(burst=20, rate=2),
         }
