@@ -57,6 +57,8 @@ class Row:
     failures: int = 0
     deaths: int = 0
     starts: list[int] = field(default_factory=list)
+    short: bool = False
+    """Whether one of them was none, for a shortage: what is tried again then has pauses of its own."""
 
 
 class World(RuleBasedStateMachine):
@@ -256,7 +258,9 @@ class World(RuleBasedStateMachine):
     def check_delays(self, definition: Application, row: Row) -> None:
         """Only deaths have brought this start about: it obeys restart-delay and back-off."""
         now, starts = self.sim.now, row.starts
-        if len(starts) >= definition.least:
+        if row.short:
+            pass
+        elif len(starts) >= definition.least:
             # More than one start per slot within restart-delay cannot be.
             assert now - starts[-definition.least] >= max(definition.restart_delay, 100 * MILLISECOND)
         elif starts and not row.deaths:
@@ -339,12 +343,18 @@ class World(RuleBasedStateMachine):
             self.processes[number].started_at = self.sim.now
             self.give(ev.Spawned(instance=InstanceId(number), pid=1000 + number, at=self.sim.now))
 
-    @rule(data=st.data())
-    def exec_fails(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), shortage=st.booleans())
+    def exec_fails(self, data: st.DataObject, *, shortage: bool) -> None:
         number = self.some(data, kind="ordered")
-        if number is not None:
-            self.count(number, self.processes.pop(number), 1)
-            self.give(ev.SpawnFailed(instance=InstanceId(number), step="exec", error="ENOENT", at=self.sim.now))
+        if number is None:
+            return
+        process, at = self.processes.pop(number), self.sim.now
+        if shortage:  # that is no step to back-off
+            self.rows[process.app].short = True
+        else:
+            self.count(number, process, 1)
+        failed = ev.SpawnFailed(instance=InstanceId(number), step="exec", error="no", at=at, shortage=shortage)
+        self.give(failed)
 
     @rule(data=st.data())
     def becomes_ready(self, data: st.DataObject) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.simulation import Simulation, blog, running, spawns
 
-from fcgipm.config.schema import SECOND
+from fcgipm.config.schema import MILLISECOND, SECOND
 from fcgipm.core import events as ev
 from fcgipm.core.commands import Command, Severity, Topic
 from fcgipm.core.events import InstanceId
@@ -100,3 +100,20 @@ def test_who_follows_demand_starts_one_as_soon_as_that_is_possible() -> None:
     assert spawns(short(sim, 1)) == []
     assert spawns(sim.after(SECOND - 1)) == []
     assert spawns(sim.after(SECOND // 2)) == [(2, 1)]
+
+
+def test_what_was_to_relieve_a_saturated_one_is_tried_again_and_said_once() -> None:
+    sim = running(blog(processes=2), processes=2)
+    sim.given(ev.ScaleRequested(app="blog", processes=1))
+    number, begun = 2, []
+    for _ in range(800):
+        sim.refused(2)
+        for number, generation in spawns(sim.after(20 * MILLISECOND)):
+            begun.append(generation)
+            if len(begun) < 4:
+                short(sim, number)
+    assert begun == [2, 3, 4, 5]
+    errors = [tell.text for tell in sim.told if tell.severity is Severity.ERROR]
+    assert len(errors) == 2, errors
+    sim.proved(number)
+    assert sim.view().rollout is not None
