@@ -303,9 +303,10 @@ def test_a_daemon_that_ends(start_daemon: StartDaemon) -> None:
 # ── another version ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 NEWER: Mapping[str, tuple[str, str]] = {
-    "keeper/keeping/state.py": (
-        "FORMAT: Final = 1\n",
-        "FORMAT: Final = 2\n",
+    "keeper/keeping/state.py": ("FORMAT: Final = 1\n", "FORMAT: Final = 2\n"),
+    "keeper/instances/recipe.py": (
+        "    no_new_privs: bool\n",
+        "    no_new_privs: bool\n    how: str = ''\n",
     ),
 }
 NEXT = "_NEXT: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = "
@@ -313,7 +314,7 @@ READS_BEFORE = (f"{NEXT}{{}}", f"{NEXT}{{1: lambda found: {{**found, 'motto': 'n
 
 
 def newer(installation: Installation) -> None:
-    """Make version 9.9, whose state has another format with a field more; it reads the format before."""
+    """Make version 9.9, whose state has another format, and a field more as its recipes; it reads the format before."""
     installation.make("9.9", NEWER)
     state = installation.file("9.9", "keeper/keeping/state.py")
     text = state.read_text().replace(*READS_BEFORE)
@@ -338,6 +339,8 @@ def test_into_a_newer_version_and_not_back(start_daemon: StartDaemon, installati
     assert json.loads((daemon.runtime / "state.json").read_text())["format"] == 2
     upgraded(daemon)
     assert sorted(daemon.instances("blog")) == sorted(instances)
+    found = daemon.app("blog")
+    assert (found["generation"], found["rollout"]) == (1, None), "nobody takes what is new for another definition"
     installation.use(fcgipm.__version__)
     done = daemon.ctl("upgrade", timeout=LONG)
     assert done.returncode == 1

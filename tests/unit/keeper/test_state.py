@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -90,3 +91,18 @@ def test_a_digest_says_that_something_differs_and_not_what() -> None:
 
     assert len(digests) == 2
     assert all("swordfis" not in digest for digest in digests)
+
+
+def test_a_field_that_a_later_version_adds_makes_no_other_digest() -> None:
+    @dataclass(frozen=True)
+    class Before:
+        program: str
+
+    @dataclass(frozen=True)
+    class After:
+        program: str
+        scheduler: str = "other"
+
+    assert digest_of(Before("cat")) == digest_of(After("cat"))
+    assert digest_of(After("cat")) != digest_of(After("cat", "idle"))
+    assert digest_of(After("cat")) != digest_of(After("dog"))
