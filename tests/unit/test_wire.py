@@ -39,7 +39,7 @@ def pair() -> Iterator[Pair]:
 def test_the_list_of_orders_is_closed() -> None:
     """What a captured manager can do to the keeper: nothing but this."""
     orders = {"Spawn", "Retire", "Publish", "Open", "Watch", "Count", "Apply", "Note", "Shutdown", "ReopenLogs"}
-    assert set(wire._ORDERS) == orders | {"Connect", "Upgrade", "Heard"}  # the list is what is tested
+    assert set(wire.ORDERS) == orders | {"Connect", "Upgrade", "Heard"}  # the list is what is tested
 
 
 def test_a_message_arrives_as_it_was_sent(pair: Pair) -> None:
