@@ -1,7 +1,7 @@
 /* Preloaded into keeper or manager: what the kernel cannot be made to do to one process alone.
  *
- * The file named by FAULTS has two numbers of 64 bits: seconds that the wall clock is ahead, and the error with which
- * fork fails; 0 is as it should be.
+ * The file named by FAULTS has three numbers of 64 bits: seconds that the wall clock is ahead, and the errors with which
+ * fork and pipe2 fail; 0 is as it should be.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 static const volatile int64_t *faults;
-static const int64_t none[2];
+static const int64_t none[3];
 
 static int64_t fault(int number) {
     if (!faults) {
@@ -59,4 +59,14 @@ pid_t fork(void) {
         return -1;
     }
     return real();
+}
+
+int pipe2(int ends[2], int flags) {
+    static int (*real)(int[2], int);
+    if (!real) real = (int (*)(int[2], int))dlsym(RTLD_NEXT, "pipe2");
+    if (fault(2)) {
+        errno = (int)fault(2);
+        return -1;
+    }
+    return real(ends, flags);
 }

@@ -1,4 +1,4 @@
-"""No memory for a fork, and a wall clock that jumps: requests go on, and nothing is decided by that clock."""
+"""No fork, no file left in the whole system, a wall clock that jumps: requests go on, no decision reads that clock."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Faults:
         library, path = place / "shim.so", place / "faults"
         words = [need("gcc"), "-O1", "-shared", "-fPIC", "-o", str(library), str(HERE / "shim.c")]
         subprocess.run(words, check=True, timeout=60)
-        path.write_bytes(bytes(16))
+        path.write_bytes(bytes(24))
         path.chmod(0o644)
         self.program = (sys.executable, str(HERE / "shimmed.py"), str(library), str(path))
         with path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 16)
+            self._map = mmap.mmap(file.fileno(), 24)
 
-    def set(self, *, ahead: int = 0, fork: int = 0) -> None:
-        """Let the wall clock be so many seconds *ahead*, and fork fail with the error *fork*."""
-        self._map[:] = struct.pack("=2q", ahead, fork)
+    def set(self, *, ahead: int = 0, fork: int = 0, pipe: int = 0) -> None:
+        """Let the wall clock be so many seconds *ahead*, and fork and pipe2 fail with these errors."""
+        self._map[:] = struct.pack("=3q", ahead, fork, pipe)
 
 
 @pytest.fixture
@@ -43,16 +43,16 @@ def faults(place: Path) -> Faults:
     return Faults(place)
 
 
-@pytest.mark.parametrize("error", [errno.ENOMEM, errno.EAGAIN])
-def test_no_fork(scene: Callable[..., Scene], faults: Faults, error: int) -> None:
+@pytest.mark.parametrize(("what", "error"), [("fork", errno.ENOMEM), ("fork", errno.EAGAIN), ("pipe", errno.ENFILE)])
+def test_no_start(scene: Callable[..., Scene], faults: Faults, what: str, error: int) -> None:
     stage = scene("mortal", others=OTHER, program=faults.program)
     manager = stage.daemon.manager
     with stage.crowd(clients=10, pause=0.002) as (crowd, _):
-        faults.set(fork=error)
+        faults.set(**{what: error})
         victims = kill_others(stage)
         until(lambda: said(stage, "cannot spawn other/"), what="the shortage is said")
         before = sorted(stage.pids())
-        assert "cannot be started: fork" in stage.ctl("restart", "app", code=1)
+        assert f"cannot be started: {what}" in stage.ctl("restart", "app", code=1)
         assert sorted(stage.pids()) == before
         crowd.more(500)
         faults.set()
