@@ -70,8 +70,6 @@ class Found:
     strays: list[Stray] = field(default_factory=list)
     doubtful: dict[int, str] = field(default_factory=dict)
     """By the number of the instance: why a process that may be it is left alone."""
-    hidden: set[int] = field(default_factory=set)
-    """Inodes of the listeners that those hold."""
 
 
 class _Doubt(Exception):
@@ -90,7 +88,6 @@ def find(state: State) -> Found:
             pidfd = _recognised(KeptProcess(pid=kept.pid, start_time=kept.start_time), kept.listener)
         except _Doubt as doubt:
             found.doubtful[kept.number] = str(doubt)
-            found.hidden.add(kept.listener)
             continue
         if pidfd is None:
             found.departed.append(Departed(kept, end_of_other(kept.pid, kept.start_time, None)))
@@ -125,9 +122,7 @@ def find_children(state: State) -> Found:
     if others or state.strays:
         more = find(replace(state, instances=tuple(others)))
         found.survivors += more.survivors
-        found.departed, found.strays, found.doubtful, found.hidden = (
-            more.departed, more.strays, more.doubtful, more.hidden,
-        )  # fmt: skip
+        found.departed, found.strays, found.doubtful = more.departed, more.strays, more.doubtful
     return found
 
 

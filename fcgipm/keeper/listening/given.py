@@ -69,10 +69,6 @@ class Given:
             return None
         return next((sock for sock in self._socks if _is_at(sock, app)), None)
 
-    def numbers(self) -> list[int]:
-        """Return the descriptors, which stay ours; to `take` they need no name, because their address tells."""
-        return [sock.fileno() for sock in self._socks]
-
     def renewed(self, loaded: Loaded) -> Loaded:
         """Return *loaded* with a mark on each application whose socket is given."""
         if not self._socks:
@@ -82,7 +78,7 @@ class Given:
         return replace(loaded, config=replace(loaded.config, applications={**apps, **marked}))
 
     def descriptors(self) -> list[int]:
-        """Return what is held."""
+        """Return what is held, and stays ours; to `take` it needs no name, because its address tells."""
         return [sock.fileno() for sock in self._socks]
 
     def close(self) -> None:
