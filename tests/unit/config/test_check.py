@@ -440,7 +440,9 @@ def test_root_writes_to_no_file_that_others_have_linked(files: Files, key: str) 
     (files.place / "open" / "it").symlink_to("target")
     assert files.problems(text) == []
     os.chown(files.place / "open" / "it", 4711, 0, follow_symlinks=False)
-    assert "anybody may write there, and uid 4711 did" in one(files.problems(text))
+    problem = one(files.problems(text))
+    # The kernel itself may refuse to follow it (fs.protected_symlinks), which is Debian's default.
+    assert "anybody may write there, and uid 4711 did" in problem or problem.endswith("it: Permission denied")
 
 
 @pytest.mark.parametrize("key", ["log", "pid-file"])
