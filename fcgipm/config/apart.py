@@ -6,6 +6,7 @@ applications, half a megabyte more at every `apply`) end with that process.  Nor
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import select
@@ -126,6 +127,7 @@ def _begin(
 def _read(
     writable: int, path: str, *, environ: Mapping[str, str], euid: int, foreground: bool, running: Daemon | None
 ) -> NoReturn:
+    gc.disable()  # it would look at, and so copy, every page of the daemon's; this process ends soon
     try:
         found: Loaded | tuple[Problem, ...]
         try:

@@ -18,7 +18,7 @@ from fcgipm.core.phases import Answer, Asking, Phase, Step, ask
 from fcgipm.core.rollout import NewGeneration, Roll, Switch
 from fcgipm.core.starting import spawn
 
-MOMENT: Final[Duration] = 25 * MILLISECOND
+MOMENT: Final[Duration] = 10 * MILLISECOND
 """How long the instances of a new generation live, after the last one was ready, before visitors meet it."""
 ANSWER_GRACE: Final[Duration] = 1 * SECOND
 """The manager says itself when a probe has taken too long; so much later that counts as said."""

@@ -84,7 +84,7 @@ def test_a_restart_on_a_shared_listener_is_told_once_all_are_replaced() -> None:
 
     sim.ready(5)
     sim.killed(2)
-    assert sim.texts(Topic.APP_RESTARTED) == [f"{REPLACED} after 25 ms; 0 requests cut"]
+    assert sim.texts(Topic.APP_RESTARTED) == [f"{REPLACED} after 10 ms; 0 requests cut"]
 
 
 def test_a_restart_that_was_given_up_is_never_done() -> None:
