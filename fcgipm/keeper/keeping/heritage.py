@@ -134,12 +134,14 @@ def _read_end(pid: int, link: str) -> int | None:
     """Return a new read end of the pipe *link* that process *pid* writes to; None where that is refused."""
 
     def opened() -> int:
-        path = f"/proc/{pid}/fd/{_number_of(pid, link)}"
-        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        if os.readlink(f"/proc/self/fd/{number}") != link:
-            os.close(number)
-            raise FileNotFoundError(link)
-        return number
+        # What it is is seen before it is opened: the instance may put anything in its place, a device too.
+        held = os.open(f"/proc/{pid}/fd/{_number_of(pid, link)}", os.O_PATH | os.O_CLOEXEC)
+        try:
+            if os.readlink(f"/proc/self/fd/{held}") != link:
+                raise FileNotFoundError(link)
+            return os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        finally:
+            os.close(held)
 
     try:
         return opened()
