@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
+from chaos.scene import altered
 from harness.daemon import Daemon
 from harness.waiting import until
 
@@ -26,7 +27,7 @@ def measure(place: Path) -> Iterator[Row | Skipped]:
     each = INSTANCES // APPS
     apps = "".join(f'[app.hello{n}]\ncommand = ["{program}"]\nprocesses = {each}\n' for n in range(APPS))
     (place / "upgrade").mkdir(mode=0o755)
-    daemon = Daemon(place / "upgrade", apps)
+    daemon = Daemon(place / "upgrade", apps, program=altered("hasty"))  # so many managers are killed in a row
     try:
         daemon.wait_running(within=60)
         pauses = [upgraded(daemon) for _ in range(TIMES)]
