@@ -16,6 +16,8 @@ from harness.components import need
 
 SOURCES: Final = Path(__file__).parent / "programs"
 KINDS: Final = ("deaf", "mortal", "libfcgi", "threaded", "php", "php-children")
+WORK: Final = "1000" if os.environ.get("CHAOS") == "full" else "3000"
+"""Microseconds that a request takes at least; more of them leave more of a small machine to what is tried."""
 _WORDS: Final = MappingProxyType(
     {
         "deaf": ("plain", "deaf"),
@@ -50,7 +52,7 @@ class Kind:
             "restart-delay": 0,
         }
         settings |= {key.replace("_", "-"): value for key, value in keys.items()}
-        variables = {"VERSION": str(version), **self.environment, **(environment or {})}
+        variables = {"VERSION": str(version), "WORK": WORK, **self.environment, **(environment or {})}
         command = settings.pop("command", self.command)
         lines = [f"[app.{name}]", f"command = {json.dumps(command)}"]
         lines += [f"{key} = {_toml(value)}" for key, value in settings.items() if value is not None]

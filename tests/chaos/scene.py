@@ -152,8 +152,8 @@ class Scene:
         """Return whether each slot has one instance, for the daemon and from outside, and nobody stands still."""
         if len(self.pids()) != self.processes or self.frozen() or not self.daemon.answering():
             return False
-        every = sorted(self.daemon.instances("app", state=None))
-        return every == sorted(self.daemon.instances("app")) == self.pids()
+        every, ready = set(self.daemon.instances("app", state=None)), set(self.daemon.instances("app"))
+        return every == ready == set(self.pids())
 
     def saturate(self) -> None:
         """Wait until every instance holds as many visitors as it serves at once, and others wait."""

@@ -8,11 +8,15 @@ import re
 import signal
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 import pytest
 from chaos.conftest import Record, Rounds
 from chaos.scene import Scene
 from harness.waiting import until
+
+EXPLAINED: Final = "upstream prematurely closed|Connection reset by peer|Broken pipe"
+"""What nginx says of a connection whose other end was killed: while it answered, or before it had read."""
 
 
 @pytest.mark.parametrize("kind", ["mortal", "threaded"])
@@ -37,7 +41,7 @@ def test_only_requests_inside_the_killed_instances_fail(
     assert {one.why for one in crowd.tallies["nginx"].failures} <= {"status 502"}
     explained = nginx.explained()
     for one in crowd.tallies["nginx"].failures:
-        assert re.search(r"upstream prematurely closed|Connection reset by peer", explained[one.number])
+        assert re.search(EXPLAINED, explained[one.number])
     log = stage.daemon.log()
     for pid in killed:
         assert re.search(rf"pid {pid}\b.*SIGKILL", log), f"nothing about {pid}:\n{log[-5000:]}"
