@@ -115,10 +115,12 @@ class Crowd:
     ways: Mapping[str, Visitors]
     tallies: Mapping[str, Tally] = field(default_factory=lambda: MappingProxyType({}))
     """Of each way; there afterwards."""
+    first: int = 20
+    """So many are answered on each way before anything else happens."""
 
     def __enter__(self) -> Self:
         try:
-            self.more(20)
+            self.more(self.first)
         except AssertionError:
             self._kill()
             raise
