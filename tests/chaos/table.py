@@ -29,21 +29,27 @@ def merged(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def row(line: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the cells of one line."""
-    more = [f"{name} {_number(value)}" for name, value in line.items() if name not in _KNOWN]
+    more = [_said(name, value) for name, value in line.items() if name not in _KNOWN]
     return (
         line["fault"], line["who"], line["what"], f"{line['times']:,}", f"{line['sent']:,}", f"{line['refused']:,}",
         f"{line['broken']:,}", f"{line['longest']:.2f} s", ", ".join(more),
     )  # fmt: skip
 
 
-def _number(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _said(name: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return (
+        f"{name.replace('_', ' ')} {value:.3g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value:,}"
+    )
 
 
 def group(line: Mapping[str, Any]) -> str:
     """Return which table a line belongs to."""
     who = line["who"]
-    return "fcgipm" if who == "fcgipm" else "naive variants" if who.startswith(("blind", "naive")) else "others"
+    return (
+        "fcgipm" if who == "fcgipm" else "naive variants" if who.startswith(("abrupt", "blind", "naive")) else "others"
+    )
 
 
 def rendered(lines: Iterable[Mapping[str, Any]]) -> str:
