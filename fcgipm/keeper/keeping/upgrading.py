@@ -8,7 +8,6 @@ from __future__ import annotations
 import enum
 import os
 import select
-import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,6 @@ from fcgipm.keeper.keeping import carried, execing
 from fcgipm.keeper.keeping.carried import Carried
 from fcgipm.keeper.keeping.trial import PATIENCE, Passed, Trial, TrialError
 from fcgipm.keeper.supervising.launch import Launched, launch
-from fcgipm.linux import pidfd as pidfds
 from fcgipm.log import wall_clock
 
 if TYPE_CHECKING:
@@ -234,10 +232,7 @@ class Upgrading:
         manager, self._manager = self._manager, None
         if manager is not None:
             self._context.dispatch.forget(manager.wire.fileno())
-            pidfds.send(manager.pidfd, signal.SIGKILL)
-            manager.wire.close()
-            for number in (manager.pidfd, manager.stderr):
-                os.close(number)
+            manager.drop()
 
 
 def _speaks(manager: Launched) -> bool:

@@ -38,6 +38,13 @@ class Launched:
     wire: socket.socket
     stderr: int
 
+    def drop(self) -> None:
+        """Kill it and know nothing of it any more; it is reaped as any other child."""
+        pidfds.send(self.pidfd, signal.SIGKILL)
+        self.wire.close()
+        for number in (self.pidfd, self.stderr):
+            os.close(number)
+
 
 def launch(argv: Sequence[str], identity: Identity, nofile: tuple[int, int]) -> Launched:
     """Fork and exec *argv* as *identity*; raise OSError whose text names the step that failed."""

@@ -97,6 +97,8 @@ class Supervisor:
             handover = self._handover()  # before there is a channel: what it settles is in the snapshot
             child = child or launch(self._argv, self._context.loaded.manager, self._context.nofile)
         except OSError as error:
+            if child is not None:
+                child.drop()
             self._plan_next(f"the manager cannot be started: {error}")
             return
         self._stage, self._child, self._born = Stage.TALKING, child, time.monotonic_ns()

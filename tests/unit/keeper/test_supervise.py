@@ -19,6 +19,7 @@ from fcgipm.config.schema import SECOND
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.dispatch import Dispatch
 from fcgipm.keeper.supervising.conversation import Handover
+from fcgipm.keeper.supervising.launch import launch
 from fcgipm.keeper.supervising.supervise import PATIENCE, Supervisor
 from fcgipm.linux.sock_diag import Diag
 from fcgipm.log import FileSink, Logger, open_file
@@ -178,6 +179,24 @@ def test_what_cannot_be_executed_is_said_with_the_step(tmp_path: Path, superviso
     assert not supervisor.is_alive
     assert "the manager cannot be started: exec /nonexistent: No such file" in (tmp_path / "log").read_text()
     assert supervisor.deadline() is not None
+
+
+def test_one_that_was_started_before_is_dropped_where_it_cannot_be_told_what_there_is(supervisor: Supervisor) -> None:
+    def fail() -> Handover:
+        raise OSError("too many open files")
+
+    supervisor.start()
+    bury(supervisor)
+    supervisor._handover = fail
+    before = len(os.listdir("/proc/self/fd"))
+    child = launch(DEAF, supervisor._context.loaded.manager, (1024, 4096))
+    supervisor.start(child)
+
+    assert not supervisor.is_alive
+    assert supervisor.deadline() is not None  # another is started
+    assert len(os.listdir("/proc/self/fd")) == before  # what is set aside may have other numbers
+    ended(child.pid)
+    os.waitpid(child.pid, 0)
 
 
 def test_nothing_is_left_open_by_a_manager_that_has_ended(supervisor: Supervisor) -> None:
