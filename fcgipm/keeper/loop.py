@@ -6,7 +6,7 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import fcgipm
@@ -61,6 +61,7 @@ from fcgipm.log import Logger
 if TYPE_CHECKING:
     from fcgipm.config.loaded import Loaded
     from fcgipm.keeper.keeping.carried import Carried
+    from fcgipm.keeper.listening.listener import Listener
 
 __all__ = ["Outcome", "StartError", "run"]
 
@@ -311,7 +312,7 @@ class Keeper:
     # ── opening ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _bind_all(self, stored: Stored, left: State | None) -> None:
-        problems = []
+        problems, bound = [], []
         context = self._context
         for listener in take_back(context, self._listeners, stored, () if left is None else left.listeners):
             context.say("info", f"{listener.address} is taken back as systemd has kept it", app=listener.app)
@@ -325,13 +326,24 @@ class Keeper:
                     continue
                 listener = self._listeners.make(app, self._listeners.highest(app.name) + 1)
                 self._listeners.enter(listener)
-                self._listeners.publish(listener)
+                bound.append(listener)
             except (SocketError, LookupError, OSError) as error:
                 problems.append(f"cannot bind the socket of {app.name}: {error}")
+        if not problems or self._origin.is_upgrade:  # else every name stays as it was: somebody may still serve there
+            problems += self._publish_all(bound)
         if problems and not self._origin.is_upgrade:
             raise StartError("\n".join(problems))
         for problem in problems:
             context.say("error", problem)
+
+    def _publish_all(self, listeners: Iterable[Listener]) -> list[str]:
+        problems = []
+        for listener in listeners:
+            try:
+                self._listeners.publish(listener)
+            except SocketError as error:
+                problems.append(f"cannot bind the socket of {listener.app}: {error}")
+        return problems
 
     def _let_go(self) -> None:
         if not self._context.dispatch.ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -73,7 +74,12 @@ class Canaries:
 
 
 def connection_to(listener: Listener) -> socket.socket:
-    """Return a connection to *listener* by its private name, one that does not block; raise OSError, `SocketError`."""
+    """Return a connection to *listener*, one that does not block; raise OSError, `SocketError`.
+
+    A Unix socket is met by its private name.  At a port it may still be on its way.
+    """
+    if listener.where is not None:
+        return _connection_to_port(*listener.where)
     if listener.names is None:
         raise SocketError(f"{listener.address} is no Unix socket")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -82,6 +88,18 @@ def connection_to(listener: Listener) -> socket.socket:
     except BlockingIOError:
         sock.close()
         raise SocketError("its queue is full") from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _connection_to_port(address: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            sock.connect((address, port))
     except BaseException:
         sock.close()
         raise

@@ -152,10 +152,11 @@ class Listeners:
     def connect(self, app: str, generation: int) -> socket.socket:
         """Return a connection to the listener of *generation* that nobody can reach yet, or to its canary's.
 
+        A port of its own, to which the application moves, counts as such: web servers know of it only afterwards.
         Raises `SocketError` where there is none, OSError where it takes nobody.
         """
         mine = [*self.canaries.of(app, generation), *self.of_app(app)]
-        found = next((one for one in mine if one.generation == generation and not one.published and one.names), None)
+        found = next((one for one in mine if one.generation == generation and _is_apart(one)), None)
         if found is None:
             raise SocketError(f"generation {generation} of {app} has no listener that visitors cannot reach")
         return connection_to(found)
@@ -370,3 +371,8 @@ class Listeners:
 def _shared(mine: Iterable[Listener], app: Application) -> Listener | None:
     """Return the one of *mine* that all generations of *app* use where its definition has its socket."""
     return next((listener for listener in mine if listener.is_shared and listener.is_at(app)), None)
+
+
+def _is_apart(listener: Listener) -> bool:
+    """Return whether only instances of its own generation are met at *listener*, and no visitors come to it yet."""
+    return listener.where is not None or (listener.names is not None and not listener.published)

@@ -81,6 +81,22 @@ def _readable(sock: socket.socket) -> bool:
     return True
 
 
+def test_a_port_to_which_an_application_moves_is_connected_to(rig: Start) -> None:
+    port = free_port()
+    keeper = rig(ONE)
+    puppet = keeper.puppet()
+    puppet.spawn("one", 1)
+    keeper.configure(tcp(port))
+    apply(puppet)
+    puppet.spawn("one", 2, generation=2)
+
+    with connection(puppet, "one", 2) as sock:
+        assert not os.get_blocking(sock.fileno())
+        assert sock.getpeername() == ("127.0.0.1", port)
+        sock.send(b"x")
+        until(lambda: _readable(sock), what="the instance has taken it and closed")
+
+
 def test_a_full_queue_is_told_and_nobody_waits_for_it(rig: Start) -> None:
     puppet = rig(
         f"[app.one]\n{python('import time; time.sleep(600)')}\nlisten-queue-depth = 1\nready-timeout = 0.1\n"

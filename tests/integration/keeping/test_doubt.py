@@ -104,6 +104,19 @@ def test_a_file_that_cannot_be_believed(
     kill_all(pids)
 
 
+def test_a_start_that_fails_leaves_the_names_of_those_who_serve(start_daemon: Start, start_again: Start) -> None:
+    before = start_daemon(f"{ONE}[app.two]\n{python(SERVE)}\nport = {free_port()}\n")
+    pids = [*before.instances("one"), *before.instances("two")]
+    before.kill()
+    (before.runtime / "state.json").unlink()
+    after = start_again(before, wait="")
+
+    assert after.process.wait(30) == 1
+    assert "cannot bind the socket of two: " in after.log()
+    assert served(after)
+    kill_all(pids)
+
+
 @pytest.mark.root
 def test_a_file_of_somebody_else(start_daemon: Start, start_again: Start) -> None:
     before = start_daemon(ONE)
