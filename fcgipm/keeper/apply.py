@@ -96,6 +96,7 @@ class Applier:
         self.read: Callable[[str], None] = lambda _problem: None
         """Called when all that asked are answered, with why nothing was changed, if so."""
         self._problem = ""
+        """Why the configuration does not hold as it is, if so."""
         self.readings = 0
         """How often the configuration was read."""
 
@@ -255,7 +256,8 @@ class Applier:
     def _report(self, plan: _Plan) -> None:
         pending = [change.key for change in plan.changes if change.app is None and change.effect is Change.RESTART]
         plan.warnings += [f"fcgipm.{key}: the new value holds after a restart of fcgipm" for key in pending]
-        self._problem = ""
+        if any(order.is_whole for order in plan.orders):
+            self._problem = ""
         self._context.say("info", f"applied {plan.loaded.path}: {counted(len(plan.changes), 'change')}")
         self._answer(plan, definitions_of(plan.loaded))
 
@@ -278,7 +280,8 @@ class Applier:
             self._context.reporter.report(replace(applied, request=order.request))
 
     def _report_problems(self, orders: list[wire.Apply], problems: list[str]) -> None:
-        self._problem = f"the configuration was not applied: {problems[0]}"
+        if any(order.is_whole for order in orders):  # else nobody has wanted the configuration to hold
+            self._problem = f"the configuration was not applied: {problems[0]}"
         for order in orders:
             self._context.reporter.report(
                 wire.Applied(

@@ -389,9 +389,10 @@ class Keeper:
         reap_all(self._book, self._starting.ended, self._supervisor.ended)
 
     def _apply(self, order: wire.Apply) -> None:
-        if order.apps is None and not order.dry_run:
+        if order.is_whole:
             self._answers.applying()
-        self._telling.reloading()
+        if not order.dry_run:
+            self._telling.reloading()
         self._applier.apply(order)
 
     def _upgrade(self, request: int | None = None) -> None:

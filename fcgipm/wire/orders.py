@@ -72,6 +72,11 @@ class Apply:
     apps: tuple[str, ...] | None = None
     dry_run: bool = False
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that the configuration says is to hold."""
+        return self.apps is None and not self.dry_run
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connect:

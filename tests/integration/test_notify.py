@@ -154,6 +154,21 @@ def test_a_file_with_a_mistake_ends_the_reload_and_shows_in_the_status(
     assert "not applied" not in systemd.next("READY")["STATUS"]
 
 
+def test_what_only_asks_or_is_about_one_does_not_make_the_status_one_of_a_mistake(
+    start_daemon: Callable[..., Daemon], systemd: Heard, around: dict[str, str]
+) -> None:
+    daemon = start_daemon(APP, environ=around)
+    systemd.next("READY")
+    daemon.configure(APP + "nonsense = 1\n")
+
+    assert daemon.ctl("reload", "--dry-run").returncode == 1
+    assert daemon.ctl("reload", "one").returncode == 1
+
+    told = [systemd.next("RELOADING", "READY") for _ in range(2)]
+    assert [sorted(fields.keys() & {"RELOADING", "READY"}) for fields in told] == [["RELOADING"], ["READY"]]
+    assert "not applied" not in told[1]["STATUS"]
+
+
 def test_the_status_says_how_many_there_are(
     start_daemon: Callable[..., Daemon], systemd: Heard, around: dict[str, str]
 ) -> None:
