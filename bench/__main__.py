@@ -10,7 +10,21 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import asking, cold, killed, pressure, reload, reporting, requests, resting, spawns, step, upgrade, warm
+from bench import (
+    asking,
+    cold,
+    killed,
+    latency,
+    pressure,
+    reload,
+    reporting,
+    requests,
+    resting,
+    spawns,
+    step,
+    upgrade,
+    warm,
+)
 from bench.programs import Missing
 from bench.table import Row, Skipped, rendered
 
@@ -20,6 +34,7 @@ MEASUREMENTS: dict[str, Callable[[Path], Iterator[Row | Skipped]]] = {
     "resting": resting.measure,
     "killed": killed.measure,
     "reload": reload.measure,
+    "latency": latency.measure,
     "cold": cold.measure,
     "asking": asking.measure,
     "reporting": reporting.measure,
