@@ -210,10 +210,10 @@ class Applier:
         apps = plan.loaded.config.applications
         for name in [*plan.names("added"), *plan.names(Change.LISTENER)]:
             app = apps.get(name)
-            if app is None or self._listeners.has_address(app):
+            if app is None or self._listeners.known.shared(app) is not None:
                 continue
             try:
-                plan.made.append(self._listeners.make(app, self._listeners.highest(name) + 1))
+                plan.made.append(self._listeners.make(app, self._listeners.known.highest(name) + 1))
             except (SocketError, LookupError, OSError) as error:
                 plan.problems.append(f"app.{name}: {error}")
 
@@ -270,7 +270,7 @@ class Applier:
             warnings=tuple(plan.warnings),
             changes=_told(plan.changes),
             definitions=definitions,
-            listeners=self._listeners.facts(),
+            listeners=self._listeners.known.facts(),
             pending=_told(plan.pending),
         )
         self._context.reporter.report(applied)

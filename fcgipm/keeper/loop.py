@@ -321,10 +321,10 @@ class Keeper:
             if self._adoption.is_public(app.name):
                 continue
             try:
-                if self._listeners.published(app.name) is not None:
+                if self._listeners.known.published(app.name) is not None:
                     self._listeners.change(app)
                     continue
-                listener = self._listeners.make(app, self._listeners.highest(app.name) + 1)
+                listener = self._listeners.make(app, self._listeners.known.highest(app.name) + 1)
                 self._listeners.enter(listener)
                 bound.append(listener)
             except (SocketError, LookupError, OSError) as error:

@@ -69,7 +69,7 @@ class Starting:
     def forget_recipes(self, app: str | None = None) -> None:
         """Forget those of generations, of *app* or of all, that nothing is left of."""
         living = {(instance.app, instance.generation) for instance in self._book}
-        published = {(listener.app, listener.generation) for listener in self._listeners if listener.published}
+        published = {(listener.app, listener.generation) for listener in self._listeners.known if listener.published}
         kept = living | published
         for key in [key for key in self._recipes if key not in kept and app in {None, key[0]}]:
             del self._recipes[key]

@@ -116,7 +116,7 @@ class Adoption:
 
         Another one takes the place of such a one when the manager says so: until then they are served there.
         """
-        mine = self.listeners.of_app(app)
+        mine = self.listeners.known.of_app(app)
         return any(
             one.published or (one.sock is None and kept.published) for kept, one in self._restored if one in mine
         )
@@ -128,7 +128,7 @@ class Adoption:
             if listener.sock is None or (names is None and not kept.published):
                 continue
             if not listener.published:
-                others = (other for other in self.listeners.of_app(kept.app) if other is not listener)
+                others = (other for other in self.listeners.known.of_app(kept.app) if other is not listener)
                 if not kept.published or any(other.published for other in others):
                     continue
             listener.published = False

@@ -48,7 +48,7 @@ class HandingOver:
             return "fcgipm is about to end"
         if self.progress.is_awaited:
             return "its start is not over yet"
-        return self.listeners.why_not_found()
+        return self.listeners.known.why_not_found()
 
     def settle(self) -> None:
         """Finish what may not be half done, and write everything down."""
@@ -70,7 +70,7 @@ class HandingOver:
     def descriptors(self) -> dict[str, int]:
         """Return all that the next program needs of what is open."""
         context = self.context
-        found = {listener_key(one.endpoint.inode): one.fileno() for one in self.listeners if one.sock is not None}
+        found = {listener_key(one.endpoint.inode): one.fileno() for one in self.listeners.known if one.sock is not None}
         for one in self.book:
             if one.starting is None:
                 found |= {output_key(one.number, 1): one.stdout, output_key(one.number, 2): one.stderr}

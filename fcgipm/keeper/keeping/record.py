@@ -87,7 +87,7 @@ class Record:
         text = json.dumps({key: value for key, value in head.items() if key not in _APART}, separators=(",", ":"))
         parts = [
             text[:-1],
-            ',"listeners":[', self._listeners.joined(map(_of_listener, self._books.listeners)),
+            ',"listeners":[', self._listeners.joined(map(_of_listener, self._books.listeners.known)),
             '],"instances":[', self._instances.joined(map(_of_instance, self._books.book)),
             '],"scripts":[', self._scripts.joined(map(_of_script, self._books.dynamic.scripts())),
             '],"notes":{', self._notes.joined(map(_of_note, self._books.notes())),
@@ -108,7 +108,7 @@ class Record:
         if len(self._books.book):
             return self.text()
         wishes = {app: note for app, note in self._books.notes() if note.wish}
-        listeners = [listener for listener in self._books.listeners if listener.outlives]
+        listeners = [listener for listener in self._books.listeners.known if listener.outlives]
         if not wishes and not listeners:
             return None
         scripts = (
@@ -136,7 +136,7 @@ class Record:
             ending=books.ending.decided,
             manager=_process(books.supervisor.pid),
             strays=books.strays.kept(),
-            generations=books.listeners.generations(),
+            generations=books.listeners.known.generations(),
         )
 
 

@@ -78,6 +78,11 @@ class Listener:
         return self.names is None
 
     @property
+    def is_unused(self) -> bool:
+        """Whether an apply has made it and nobody has used it yet."""
+        return not self.published and not self.instances and self.closes_at is None
+
+    @property
     def outlives(self) -> bool:
         """Whether visitors can go on to come to it when the daemon has ended."""
         return self.published and bool(self.stored)

@@ -142,13 +142,13 @@ class Dynamic:
         return app
 
     def _public(self, app: Application) -> Listener:
-        listener = self._listeners.published(app.name)
+        listener = self._listeners.known.published(app.name)
         if listener is not None:
             return listener
-        mine = [one for one in self._listeners.of_app(app.name) if one.sock is not None]
+        mine = [one for one in self._listeners.known.of_app(app.name) if one.sock is not None]
         try:
             # The one that it had last, if it is still there: somebody may wait there.
-            listener = mine[-1] if mine else self._listeners.of(app, self._listeners.highest(app.name) + 1)
+            listener = mine[-1] if mine else self._listeners.of(app, self._listeners.known.highest(app.name) + 1)
             self._listeners.publish(listener)
         except BaseException:
             if not mine:
@@ -168,7 +168,7 @@ class Dynamic:
             raise ScriptError(f"{MOST} scripts are known, and no more can be at once")
 
     def _is_awaited(self, name: str) -> bool:
-        for listener in self._listeners.of_app(name):
+        for listener in self._listeners.known.of_app(name):
             with contextlib.suppress(OSError):
                 queue = self._context.diag.queue(listener.endpoint)
                 if queue is not None and queue.waiting:
@@ -226,14 +226,14 @@ class Dynamic:
                 self._close(name)
 
     def _close(self, name: str) -> None:
-        for listener in self._listeners.of_app(name):
+        for listener in self._listeners.known.of_app(name):
             self._listeners.close(listener)
         self._sweep()
 
     def _sweep(self) -> None:
         """Drop the definitions of those of which nothing is left."""
         for name in list(self._leaving):
-            if not self._book.count(name) and not self._listeners.of_app(name):
+            if not self._book.count(name) and not self._listeners.known.of_app(name):
                 self._drop(name)
 
     def _drop(self, name: str) -> None:
@@ -241,7 +241,7 @@ class Dynamic:
         self._notes.pop(name, None)
         self._context.keeping.changed()
         self._context.loaded = without_application(self._context.loaded, name)
-        self._listeners.forget(name)
+        self._listeners.known.forget(name)
         self.dropped()
 
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────

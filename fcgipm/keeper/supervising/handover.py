@@ -62,7 +62,7 @@ class Briefing:
             started_unix=self.started_unix,
             definitions=definitions_of(self.context.loaded, without=self.dynamic.leaving()),
             instances=(*(self.starting.fact(instance) for instance in self.book if not instance.hidden), *unseen),
-            listeners=self.listeners.facts(),
+            listeners=self.listeners.known.facts(),
             notes=dict(self.orders.notes),
             next_instance=self.book.highest + 1,
             ending=self.ending.decided,
@@ -76,7 +76,7 @@ class Briefing:
             for instance in self.book
             if not instance.hidden
         ]
-        return Handover(snapshot, [*handed, *pipes], [*self.answers.missed(), *ends, *self.listeners.awaited()])
+        return Handover(snapshot, [*handed, *pipes], [*self.answers.missed(), *ends, *self.listeners.known.awaited()])
 
 
 def definitions_of(loaded: Loaded, *, without: Container[str] = ()) -> wire.Definitions:

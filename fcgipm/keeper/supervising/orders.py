@@ -303,14 +303,14 @@ class Orders:
                 self._progress.dropped(order.app)  # a public socket for nobody: it was stopped
 
     def _watch(self, order: wire.Watch) -> None:
-        listener = self._listeners.published(order.app)
+        listener = self._listeners.known.published(order.app)
         if listener is None:
             self._deny(order, f"{order.app!r} has no public listener")
         else:
             self._listeners.watch(listener)
 
     def _count(self, order: wire.Count) -> None:
-        if self._listeners.published(order.app) is None:
+        if self._listeners.known.published(order.app) is None:
             self._deny(order, f"{order.app!r} has no public listener")
             return
         connections = self._unseen.find(self._book.of_app(order.app), self._book.is_leader, self._context.diag)

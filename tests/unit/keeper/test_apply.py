@@ -40,11 +40,15 @@ class Broken:
     def __init__(self, where: str, error: Exception) -> None:
         self.where, self.error = where, error
 
+    @property
+    def known(self) -> Broken:
+        return self
+
     def __getattr__(self, name: str) -> Any:
         def call(*_: object) -> Any:
             if name == self.where:
                 raise self.error
-            return () if name == "facts" else name == "has_address"
+            return () if name == "facts" else None
 
         return call
 

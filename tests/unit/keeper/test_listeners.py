@@ -115,7 +115,7 @@ def test_a_listener_that_an_apply_made_is_used_for_the_generation_that_comes_wha
     app = context.application("one")
     assert app is not None
     for _ in range(2):  # two applies, before anybody used the first one's
-        listeners.enter(listeners.make(app, listeners.highest("one") + 1))
+        listeners.enter(listeners.make(app, listeners.known.highest("one") + 1))
 
     used = listeners.of(app, 2)
     listeners.publish(used)
