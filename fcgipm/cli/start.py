@@ -63,15 +63,15 @@ def resume(memory: int) -> int:
     try:
         left = take_over(memory)
         loaded = _configuration(left, environ)
-    except (StateError, ConfigError) as error:
+        program = this_program(whole)
+        set_title(f"fcgipm: keeper {loaded.path}")
+        return run(
+            loaded, report_start=lambda _outcome: None, environ=environ, foreground=left.foreground, service=service,
+            program=program, resumed=left,
+        )  # fmt: skip
+    except (StateError, ConfigError, StartError) as error:  # those before there is a log: see `Origin.all_or_nothing`
         _print(f"fcgipm: cannot go on after the upgrade: {error}; instances serve on, the next start adopts them")
         return 1
-    program = this_program(whole)
-    set_title(f"fcgipm: keeper {loaded.path}")
-    return run(
-        loaded, report_start=lambda _outcome: None, environ=environ, foreground=left.foreground, service=service,
-        program=program, resumed=left,
-    )  # fmt: skip
 
 
 def _configuration(left: Carried, environ: dict[str, str]) -> Loaded:

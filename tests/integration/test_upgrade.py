@@ -468,21 +468,34 @@ def _nobody_stays(place: Path) -> Iterator[None]:
     end_all(holders(str(place)))
 
 
+@pytest.mark.parametrize(
+    ("failing", "said"),
+    [
+        pytest.param(
+            ("keeper/keeping/adopt.py", "self._found = recognise.find_children", "RuntimeError('a bug')"),
+            "cannot go on after the upgrade: RuntimeError('a bug'); fcgipm ends", id="bug",
+        ),
+        pytest.param(
+            ("keeper/logfile.py", "sink = open_sink(daemon.log) if inherited is None", "OSError(5, 'disk on fire')"),
+            "fcgipm: cannot go on after the upgrade: cannot log to stderr: disk on fire; instances serve on", id="log",
+        ),
+    ],
+)  # fmt: skip
 def test_a_program_that_cannot_go_on_leaves_all_instances_serving(
-    start_daemon: StartDaemon, installation: Installation
+    start_daemon: StartDaemon, installation: Installation, failing: tuple[str, str, str], said: str
 ) -> None:
     daemon = start_daemon(f"[app.blog]\n{CAT}processes = 2\n", program=(installation.program,))
     instances = daemon.instances("blog")
-    begin = "        self._found = recognise.find_children"
-    failing = (begin, f"        raise RuntimeError('a bug')\n{begin}")
-    installation.make("0.9", {"keeper/keeping/adopt.py": failing})
+    module, begin, error = failing
+    installation.make("0.9", {module: (f"        {begin}", f"        raise {error}\n        {begin}")})
     installation.use("0.9")
     daemon.remember()
     done = daemon.ctl("upgrade", timeout=LONG)
     assert daemon.process.wait(LONG) == 1
     assert done.returncode == 1
     assert "fcgipm has ended over its upgrade, its log says why; its instances serve on" in done.stderr
-    assert "cannot go on after the upgrade: RuntimeError('a bug'); fcgipm ends" in daemon.log()
+    assert said in daemon.log()
+    assert "Traceback" not in daemon.log()
     try:
         assert daemon.socket("blog").exists()
         assert (daemon.runtime / "state.json").exists()
