@@ -353,7 +353,7 @@ class Keeper:
         """Have what is in the books written down from now on; return who puts it together."""
         books = Books(
             self._book, self._listeners, self._strays, self._dynamic, self._supervisor, self._ending,
-            self._orders.kept_notes, started_at=self._origin.started_at, started_unix=self._origin.started_unix,
+            self._orders.notes.kept, started_at=self._origin.started_at, started_unix=self._origin.started_unix,
         )  # fmt: skip
         record = Record(books)
         self._context.keeping = self._kept = StateFile(self._context, self._runtime.fileno(), record)

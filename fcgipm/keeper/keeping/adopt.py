@@ -249,7 +249,7 @@ class Adoption:
         assert state is not None, "there are notes"
         for app, note in state.notes.items():
             text = note.text if self._holds else note.wish
-            if text and orders.remember(app, note, text) and note.resting:
+            if text and orders.notes.remember(app, note, text) and note.resting:
                 progress.spare(app)
 
     def _say(self, state: State) -> None:

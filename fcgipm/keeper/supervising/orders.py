@@ -6,12 +6,12 @@ The list of orders is closed.  It, and nothing else, is what somebody can do who
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from fcgipm import wire
-from fcgipm.config.schema import SECOND, Application
+from fcgipm.config.schema import Application
 from fcgipm.config.socketnames import LARGEST_GENERATION
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.instances import retire
@@ -20,12 +20,13 @@ from fcgipm.keeper.instances.outputs import Outputs
 from fcgipm.keeper.instances.removals import Removals
 from fcgipm.keeper.instances.starting import Starting
 from fcgipm.keeper.instances.unseen import Unseen
-from fcgipm.keeper.keeping.state import KeptNote
 from fcgipm.keeper.listening.listeners import Listeners
 from fcgipm.keeper.listening.sockets import SocketError
 from fcgipm.keeper.progress import Progress
 from fcgipm.keeper.roots.undeclared import Undeclared
 from fcgipm.keeper.shortage import is_one
+from fcgipm.keeper.supervising.bucket import Bucket
+from fcgipm.keeper.supervising.notes import Notes
 
 MAX_INSTANCES: Final = 20_000
 """Of one application: twice what `processes` and `scale` may be, for a generation and the one that replaces it."""
@@ -36,39 +37,6 @@ MAX_RETRY_AFTER: Final = 24 * 3600
 """Seconds."""
 MAX_QUEUE: Final = 2**31 - 1
 """Connections: the kernel's own."""
-
-
-@dataclass(slots=True)
-class Bucket:
-    """So many at once, and so many a second in the long run."""
-
-    burst: int
-    rate: int
-    _full_at: int = 0
-    """When all of the burst is there again."""
-
-    def wait(self, now: int) -> int:
-        """Take one and return 0, or return how many nanoseconds it takes until there is one."""
-        interval = SECOND // self.rate
-        full_at = max(self._full_at, now) + interval
-        excess = full_at - now - self.burst * interval
-        if excess > 0:
-            return excess
-        self._full_at = full_at
-        return 0
-
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """What `core.commands.Note` says beside the text."""
-
-    wish: str = ""
-    resting: bool = False
-    definition: str = ""
-    """A digest of what was defined when the wish was expressed."""
-
-
-_NO_MARKS: Final = Marks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +78,7 @@ class Orders:
         self._actions = actions
         self._removals = Removals(context, book)
         self._unseen = Unseen()
-        self.notes = notes
-        """By application."""
-        self.marks: dict[str, Marks] = {}
-        """What the keeper may know of them."""
+        self.notes = Notes(context, notes, starting.digest)
         self._buckets: dict[type[object], Bucket] = {
             wire.Spawn: Bucket(burst=500, rate=300),
             wire.Retire: Bucket(burst=1000, rate=400),
@@ -144,21 +109,6 @@ class Orders:
     def forget(self) -> None:
         """The manager whose order is held has gone."""
         self._held = None
-
-    def kept_notes(self) -> Iterator[tuple[str, KeptNote]]:
-        """Yield all notes as they are written down, with their applications."""
-        for app, text in self.notes.items():
-            marks = self.marks.get(app, _NO_MARKS)
-            yield app, KeptNote(text=text, wish=marks.wish, resting=marks.resting, definition=marks.definition)
-
-    def remember(self, app: str, note: KeptNote, text: str) -> bool:
-        """Keep *text* for *app*, as a keeper before us did with *note*; False where another definition ends a wish."""
-        definition = self._context.application(app)
-        if note.wish and definition is not None and self._starting.digest(definition) != note.definition:
-            return False
-        self.notes[app] = text
-        self.marks[app] = Marks(note.wish, note.resting, note.definition)
-        return True
 
     def deadline(self) -> int | None:
         """Return when the held order may be carried out."""
@@ -330,14 +280,8 @@ class Orders:
             self._context.reporter.report(report, (connection.fileno(),))
 
     def _note(self, order: wire.Note) -> None:
-        if max(len(text.encode(errors="replace")) for text in (order.text, order.wish)) > wire.MAX_NOTE:
-            self._deny(order, f"a note of {order.app!r} is longer than {wire.MAX_NOTE} bytes")
-        elif order.app not in self.notes and self._context.application(order.app) is None:
-            self._deny(order, f"there is no application {order.app!r}")
+        error = self.notes.why_not(order)
+        if error:
+            self._deny(order, error)
         else:
-            self.notes[order.app] = order.text
-            app = self._context.application(order.app)
-            definition = self._starting.digest(app) if order.wish and app is not None else ""
-            before = self.marks.get(order.app, _NO_MARKS)
-            self.marks[order.app] = now = Marks(order.wish, order.resting, definition)
-            self._context.keeping.changed(later=now == before)  # a wish must not be forgotten; the rest is estimates
+            self.notes.keep(order)

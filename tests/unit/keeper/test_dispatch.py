@@ -12,7 +12,7 @@ import pytest
 
 from fcgipm.config.schema import MILLISECOND, SECOND
 from fcgipm.keeper.dispatch import Dispatch
-from fcgipm.keeper.supervising.orders import Bucket
+from fcgipm.keeper.supervising.bucket import Bucket
 from fcgipm.log import FileSink, Logger, open_file
 
 
