@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fcgipm.config.loaded import Loaded
     from fcgipm.keeper.instances.programs import Programs
     from fcgipm.keeper.instances.starting import Starting
+    from fcgipm.keeper.keeping.state import KeptNote
     from fcgipm.keeper.progress import Progress
     from fcgipm.keeper.roots.undeclared import Undeclared
 
@@ -71,7 +72,7 @@ class Applier:
         listeners: Listeners,
         starting: Starting,
         programs: Programs,
-        notes: dict[str, str],
+        notes: dict[str, KeptNote],
         *,
         dynamic: Undeclared,
         progress: Progress,

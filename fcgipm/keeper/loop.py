@@ -30,7 +30,7 @@ from fcgipm.keeper.keeping.handing_over import HandingOver
 from fcgipm.keeper.keeping.origin import Origin
 from fcgipm.keeper.keeping.program import Program, this_program
 from fcgipm.keeper.keeping.record import Books, Record
-from fcgipm.keeper.keeping.state import State
+from fcgipm.keeper.keeping.state import KeptNote, State
 from fcgipm.keeper.keeping.statefile import StateFile
 from fcgipm.keeper.keeping.store import Store, is_stored
 from fcgipm.keeper.keeping.takeback import Stored, take_back
@@ -157,7 +157,7 @@ class Keeper:
         self._places = Places()
         self._listeners = Listeners(context, self._guard, self._places)
         stack.callback(self._listeners.close_all)
-        self._notes: dict[str, str] = {}
+        self._notes: dict[str, KeptNote] = {}
         self._dynamic = Undeclared(context, self._book, self._listeners, self._notes)
         stack.callback(self._dynamic.close)
         self._outputs = Outputs(context)
@@ -353,7 +353,7 @@ class Keeper:
         """Have what is in the books written down from now on; return who puts it together."""
         books = Books(
             self._book, self._listeners, self._strays, self._dynamic, self._supervisor, self._ending,
-            self._orders.notes.kept, started_at=self._origin.started_at, started_unix=self._origin.started_unix,
+            self._notes.items, started_at=self._origin.started_at, started_unix=self._origin.started_unix,
         )  # fmt: skip
         record = Record(books)
         self._context.keeping = self._kept = StateFile(self._context, self._runtime.fileno(), record)

@@ -18,7 +18,7 @@ from fcgipm.config.scriptrule import ScriptError
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.instances.book import Book
 from fcgipm.keeper.instances.spawn import SpawnError
-from fcgipm.keeper.keeping.state import KeptScript
+from fcgipm.keeper.keeping.state import KeptNote, KeptScript
 from fcgipm.keeper.listening.listener import Listener
 from fcgipm.keeper.listening.listeners import Listeners
 from fcgipm.keeper.listening.sockets import SocketError
@@ -38,7 +38,7 @@ MOST: Final = 1_100
 class Dynamic:
     """The dynamic applications."""
 
-    def __init__(self, context: Context, book: Book, listeners: Listeners, notes: dict[str, str]) -> None:
+    def __init__(self, context: Context, book: Book, listeners: Listeners, notes: dict[str, KeptNote]) -> None:
         self._context = context
         self._book = book
         self._listeners = listeners

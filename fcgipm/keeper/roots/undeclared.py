@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fcgipm import wire
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.instances.book import Book
-from fcgipm.keeper.keeping.state import KeptScript
+from fcgipm.keeper.keeping.state import KeptNote, KeptScript
 from fcgipm.keeper.listening.listeners import Listeners
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Undeclared:
     """What `fcgipm.keeper.roots.dynamic` and `fcgipm.keeper.roots.trees` do, where there is anything for them to do."""
 
-    def __init__(self, context: Context, book: Book, listeners: Listeners, notes: dict[str, str]) -> None:
+    def __init__(self, context: Context, book: Book, listeners: Listeners, notes: dict[str, KeptNote]) -> None:
         self._context = context
         self._book = book
         self._listeners = listeners

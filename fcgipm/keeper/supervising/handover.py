@@ -63,7 +63,7 @@ class Briefing:
             definitions=definitions_of(self.context.loaded, without=self.dynamic.leaving()),
             instances=(*(self.starting.fact(instance) for instance in self.book if not instance.hidden), *unseen),
             listeners=self.listeners.known.facts(),
-            notes=dict(self.orders.notes.texts),
+            notes={app: note.text for app, note in self.orders.notes.known.items()},
             next_instance=self.book.highest + 1,
             ending=self.ending.decided,
             keeps_sockets=self.context.store.keeps,

@@ -20,6 +20,7 @@ from fcgipm.keeper.instances.outputs import Outputs
 from fcgipm.keeper.instances.removals import Removals
 from fcgipm.keeper.instances.starting import Starting
 from fcgipm.keeper.instances.unseen import Unseen
+from fcgipm.keeper.keeping.state import KeptNote
 from fcgipm.keeper.listening.listeners import Listeners
 from fcgipm.keeper.listening.sockets import SocketError
 from fcgipm.keeper.progress import Progress
@@ -66,7 +67,7 @@ class Orders:
         outputs: Outputs,
         progress: Progress,
         actions: Actions,
-        notes: dict[str, str],
+        notes: dict[str, KeptNote],
     ) -> None:
         self._context = context
         self._book = book

@@ -17,6 +17,7 @@ from fcgipm.keeper.dispatch import Dispatch
 from fcgipm.keeper.instances.book import Book
 from fcgipm.keeper.instances.starting import Starting
 from fcgipm.keeper.progress import Progress
+from fcgipm.keeper.supervising.notes import Notes
 from fcgipm.keeper.supervising.orders import Orders
 from fcgipm.linux.sock_diag import Diag
 from fcgipm.log import FileSink, Logger, open_file
@@ -104,3 +105,17 @@ def test_who_asks_too_often_has_to_wait(context: Context, order: wire.Order, at_
 
     assert at_once <= len(done) < 2 * at_once
     assert orders.deadline() is not None
+
+
+def test_of_an_application_that_is_forgotten_no_wish_is_known_any_more(context: Context) -> None:
+    soon: list[bool] = []
+    keeping: Any = SimpleNamespace(changed=lambda *, later: soon.append(not later))
+    context.keeping = keeping
+    notes = Notes(context, {}, lambda _app: "")
+    wish = wire.Note(app="one", text="stopped", wish="stopped", resting=True)
+    notes.keep(wish)
+    notes.keep(wish)
+    notes.known.pop("one")  # as who removes an application does
+    notes.keep(wish)
+
+    assert soon == [True, False, True], "a new wish is written down at once"
