@@ -14,18 +14,18 @@ from fcgipm import wire
 from fcgipm.config.schema import Application
 from fcgipm.config.socketnames import LARGEST_GENERATION
 from fcgipm.keeper.context import Context
+from fcgipm.keeper.daemon.progress import Progress
 from fcgipm.keeper.instances import retire
 from fcgipm.keeper.instances.book import Book
 from fcgipm.keeper.instances.outputs import Outputs
 from fcgipm.keeper.instances.removals import Removals
+from fcgipm.keeper.instances.shortage import is_one
 from fcgipm.keeper.instances.starting import Starting
 from fcgipm.keeper.instances.unseen import Unseen
 from fcgipm.keeper.keeping.state import KeptNote
 from fcgipm.keeper.listening.listeners import Listeners
 from fcgipm.keeper.listening.sockets import SocketError
-from fcgipm.keeper.progress import Progress
 from fcgipm.keeper.roots.undeclared import Undeclared
-from fcgipm.keeper.shortage import is_one
 from fcgipm.keeper.supervising.bucket import Bucket
 from fcgipm.keeper.supervising.notes import Notes
 
@@ -261,8 +261,8 @@ class Orders:
             self._listeners.watch(listener)
 
     def _count(self, order: wire.Count) -> None:
-        if self._listeners.known.published(order.app) is None:
-            self._deny(order, f"{order.app!r} has no public listener")
+        if not self._listeners.known.of_app(order.app):  # one that was removed still serves at what was public
+            self._deny(order, f"{order.app!r} has no listener")
             return
         connections = self._unseen.find(self._book.of_app(order.app), self._book.is_leader, self._context.diag)
         if connections is not None:

@@ -67,6 +67,17 @@ def test_an_instance_that_serves_one_is_ready(puppet: Puppet, stack: ExitStack) 
     assert puppet.expect(wire.BecameReady, instance=1).how == "serving"
 
 
+def test_who_is_removed_still_serves(rig: Callable[..., Rig]) -> None:
+    keeper = rig(ONE)
+    puppet = keeper.puppet()
+    puppet.spawn("one", 1)
+    keeper.configure("")
+    puppet.order(wire.Apply(request=1))
+    puppet.expect(wire.Applied)
+
+    assert until(lambda: unseen(puppet) == (), what="it is looked at although it is not public any more")
+
+
 def test_the_keeper_does_not_spend_its_time_on_that(puppet: Puppet) -> None:
     for number in (1, 2, 3):
         puppet.spawn("one", number)
