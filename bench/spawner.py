@@ -18,10 +18,10 @@ from typing import Any
 
 from fcgipm.config.identity import Identity
 from fcgipm.keeper import loop
+from fcgipm.keeper.daemon.signals import Signals
 from fcgipm.keeper.dispatch import Dispatch
 from fcgipm.keeper.instances import spawn
 from fcgipm.keeper.instances.recipe import Limit, Recipe
-from fcgipm.keeper.signals import Signals
 from fcgipm.log import Logger, open_sink
 
 SPAWNS = 50

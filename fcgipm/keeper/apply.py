@@ -27,10 +27,10 @@ from fcgipm.linux import memory
 
 if TYPE_CHECKING:
     from fcgipm.config.loaded import Loaded
+    from fcgipm.keeper.daemon.progress import Progress
     from fcgipm.keeper.instances.programs import Programs
     from fcgipm.keeper.instances.starting import Starting
     from fcgipm.keeper.keeping.state import KeptNote
-    from fcgipm.keeper.progress import Progress
     from fcgipm.keeper.roots.undeclared import Undeclared
 
 _OF_THE_SOCKET = frozenset({"socket-mode", "socket-owner", "socket-group", "listen-queue-depth"})

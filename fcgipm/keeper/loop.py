@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING, Final
 import fcgipm
 from fcgipm import wire
 from fcgipm.counting import counted
-from fcgipm.keeper.answers import Answers
 from fcgipm.keeper.apply import Applier
 from fcgipm.keeper.context import Context
+from fcgipm.keeper.daemon.answers import Answers
+from fcgipm.keeper.daemon.emptying import Emptying
+from fcgipm.keeper.daemon.ending import Ending
+from fcgipm.keeper.daemon.logfile import open_log, reopen_log
+from fcgipm.keeper.daemon.powers import lacking_rights, raise_limit
+from fcgipm.keeper.daemon.progress import Outcome, Progress
+from fcgipm.keeper.daemon.runtime import Runtime, StartError
+from fcgipm.keeper.daemon.signals import Signals
+from fcgipm.keeper.daemon.telling import Telling
 from fcgipm.keeper.dispatch import Dispatch
-from fcgipm.keeper.emptying import Emptying
-from fcgipm.keeper.ending import Ending
 from fcgipm.keeper.instances.book import Book
 from fcgipm.keeper.instances.identity import why_it_cannot_run
 from fcgipm.keeper.instances.outputs import Outputs
 from fcgipm.keeper.instances.programs import Programs
+from fcgipm.keeper.instances.reaper import reap_all
 from fcgipm.keeper.instances.starting import Starting
 from fcgipm.keeper.instances.strays import Strays
 from fcgipm.keeper.keeping import execing
@@ -41,18 +48,11 @@ from fcgipm.keeper.listening.listeners import Listeners
 from fcgipm.keeper.listening.own_sockets import OwnSockets
 from fcgipm.keeper.listening.place import Places
 from fcgipm.keeper.listening.sockets import SocketError
-from fcgipm.keeper.logfile import open_log, reopen_log
-from fcgipm.keeper.powers import lacking_rights, raise_limit
-from fcgipm.keeper.progress import Outcome, Progress
-from fcgipm.keeper.reaper import reap_all
 from fcgipm.keeper.roots.undeclared import Undeclared
-from fcgipm.keeper.runtime import Runtime, StartError
-from fcgipm.keeper.signals import Signals
 from fcgipm.keeper.supervising.conversation import Handover
 from fcgipm.keeper.supervising.handover import Briefing
 from fcgipm.keeper.supervising.orders import Actions, Orders
 from fcgipm.keeper.supervising.supervise import Supervisor
-from fcgipm.keeper.telling import Telling
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux.sock_diag import Diag
 from fcgipm.linux.systemd import NO_SERVICE, Service

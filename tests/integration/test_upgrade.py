@@ -476,7 +476,7 @@ def _nobody_stays(place: Path) -> Iterator[None]:
             "cannot go on after the upgrade: RuntimeError('a bug'); fcgipm ends", id="bug",
         ),
         pytest.param(
-            ("keeper/logfile.py", "sink = open_sink(daemon.log) if inherited is None", "OSError(5, 'disk on fire')"),
+            ("keeper/daemon/logfile.py", "sink = open_sink(daemon.log) if inherited", "OSError(5, 'disk on fire')"),
             "fcgipm: cannot go on after the upgrade: cannot log to stderr: disk on fire; instances serve on", id="log",
         ),
     ],

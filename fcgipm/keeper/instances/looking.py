@@ -13,7 +13,7 @@ from fcgipm.keeper.instances.book import Book, Instance
 from fcgipm.linux import procfs
 
 if TYPE_CHECKING:
-    from fcgipm.keeper.progress import Progress
+    from fcgipm.keeper.daemon.progress import Progress
 
 _LATER: Final = 1 * SECOND
 """Until the next look at an instance that could not be looked at."""

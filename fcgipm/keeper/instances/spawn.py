@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
-from fcgipm.keeper import shortage
+from fcgipm.keeper.instances import shortage
 from fcgipm.keeper.instances.recipe import Recipe
 from fcgipm.linux import dispositions, procfs
 from fcgipm.linux import pidfd as pidfds

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Final
 from fcgipm import wire
 from fcgipm.config.schema import MILLISECOND, SECOND, Application
 from fcgipm.keeper.context import Context
+from fcgipm.keeper.daemon.progress import Progress
 from fcgipm.keeper.instances import ended, spawn
 from fcgipm.keeper.instances.book import Book, Instance
 from fcgipm.keeper.instances.looking import Looks
 from fcgipm.keeper.instances.outputs import Outputs
 from fcgipm.keeper.instances.recipe import Recipe, recipe_of, recipe_of_refuser
+from fcgipm.keeper.instances.shortage import is_one
 from fcgipm.keeper.instances.spawn import SpawnError
 from fcgipm.keeper.instances.spawn import Starting as Child
 from fcgipm.keeper.keeping.state import digest_of
 from fcgipm.keeper.listening.listeners import Listeners
 from fcgipm.keeper.listening.sockets import SocketError
-from fcgipm.keeper.progress import Progress
 from fcgipm.keeper.roots.undeclared import Undeclared
-from fcgipm.keeper.shortage import is_one
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux import procfs
 

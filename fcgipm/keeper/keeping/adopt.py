@@ -24,13 +24,13 @@ from fcgipm.linux.sock_diag import Endpoint
 
 if TYPE_CHECKING:
     from fcgipm.keeper.context import Context
+    from fcgipm.keeper.daemon.progress import Progress
     from fcgipm.keeper.instances.book import Book
     from fcgipm.keeper.instances.starting import Starting
     from fcgipm.keeper.instances.strays import Strays
     from fcgipm.keeper.listening.guard import Guard
     from fcgipm.keeper.listening.listeners import Listeners
     from fcgipm.keeper.listening.place import Places
-    from fcgipm.keeper.progress import Progress
     from fcgipm.keeper.roots.undeclared import Undeclared
     from fcgipm.keeper.supervising.orders import Orders
 

@@ -12,10 +12,10 @@ import signal
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from fcgipm.keeper.daemon.signals import TAKEN
 from fcgipm.keeper.keeping import carried
 from fcgipm.keeper.keeping.carried import Carried
 from fcgipm.keeper.keeping.program import Program
-from fcgipm.keeper.signals import TAKEN
 
 _LAST_STANDARD: Final = 2
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 from fcgipm.keeper.keeping.heritage import LOG, given_key, listener_key, output_key, own_key
 
 if TYPE_CHECKING:
-    from fcgipm.keeper.answers import Answers
     from fcgipm.keeper.apply import Applier
     from fcgipm.keeper.context import Context
-    from fcgipm.keeper.ending import Ending
+    from fcgipm.keeper.daemon.answers import Answers
+    from fcgipm.keeper.daemon.ending import Ending
+    from fcgipm.keeper.daemon.progress import Progress
+    from fcgipm.keeper.daemon.runtime import Runtime
+    from fcgipm.keeper.daemon.signals import Signals
     from fcgipm.keeper.instances.book import Book
     from fcgipm.keeper.instances.starting import Starting
     from fcgipm.keeper.keeping.record import Record
     from fcgipm.keeper.listening.listeners import Listeners
     from fcgipm.keeper.listening.own_sockets import OwnSockets
-    from fcgipm.keeper.progress import Progress
-    from fcgipm.keeper.runtime import Runtime
-    from fcgipm.keeper.signals import Signals
 
 _LAST_STANDARD = 2
 

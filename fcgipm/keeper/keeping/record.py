@@ -24,7 +24,7 @@ from fcgipm.keeper.listening.listener import Vigil
 from fcgipm.linux import procfs
 
 if TYPE_CHECKING:
-    from fcgipm.keeper.ending import Ending
+    from fcgipm.keeper.daemon.ending import Ending
     from fcgipm.keeper.instances.book import Book, Instance
     from fcgipm.keeper.instances.strays import Strays
     from fcgipm.keeper.listening.listener import Listener

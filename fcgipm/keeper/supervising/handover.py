@@ -17,9 +17,9 @@ from fcgipm.keeper.supervising.conversation import Handover
 
 if TYPE_CHECKING:
     from fcgipm.config.loaded import Loaded
-    from fcgipm.keeper.answers import Answers
     from fcgipm.keeper.context import Context
-    from fcgipm.keeper.ending import Ending
+    from fcgipm.keeper.daemon.answers import Answers
+    from fcgipm.keeper.daemon.ending import Ending
     from fcgipm.keeper.instances.book import Book
     from fcgipm.keeper.instances.starting import Starting
     from fcgipm.keeper.keeping.adopt import Adoption

@@ -16,9 +16,9 @@ import pytest
 from fcgipm.config.identity import own_identity
 from fcgipm.config.schema import SECOND
 from fcgipm.keeper.context import Context
+from fcgipm.keeper.daemon.emptying import Emptying
+from fcgipm.keeper.daemon.ending import Ending
 from fcgipm.keeper.dispatch import Dispatch
-from fcgipm.keeper.emptying import Emptying
-from fcgipm.keeper.ending import Ending
 from fcgipm.keeper.instances.book import Book, Instance
 from fcgipm.keeper.instances.strays import Strays
 from fcgipm.keeper.listening.listener import Listener

@@ -13,10 +13,10 @@ import pytest
 from fcgipm import wire
 from fcgipm.config.identity import own_identity
 from fcgipm.keeper.context import Context
+from fcgipm.keeper.daemon.progress import Progress
 from fcgipm.keeper.dispatch import Dispatch
 from fcgipm.keeper.instances.book import Book
 from fcgipm.keeper.instances.starting import Starting
-from fcgipm.keeper.progress import Progress
 from fcgipm.keeper.supervising.notes import Notes
 from fcgipm.keeper.supervising.orders import Orders
 from fcgipm.linux.sock_diag import Diag

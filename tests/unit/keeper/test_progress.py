@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fcgipm.keeper.progress import Outcome, Progress
+from fcgipm.keeper.daemon.progress import Outcome, Progress
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from harness.waiting import until
 
 from fcgipm.keeper.instances.book import Book
-from fcgipm.keeper.reaper import reap_all
+from fcgipm.keeper.instances.reaper import reap_all
 
 
 def zombie() -> int:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fcgipm.config.schema import Daemon
+from fcgipm.keeper.daemon.runtime import Runtime, StartError
 from fcgipm.keeper.keeping.heritage import LOCK, Heritage
-from fcgipm.keeper.runtime import Runtime, StartError
 
 
 def daemon(place: Path) -> Daemon:

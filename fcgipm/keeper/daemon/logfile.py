@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from fcgipm import wire
 from fcgipm.keeper.context import Context
+from fcgipm.keeper.daemon.runtime import StartError
 from fcgipm.keeper.keeping.heritage import LOG, Heritage
-from fcgipm.keeper.runtime import StartError
 from fcgipm.log import Logger, is_file, open_file, open_sink, sink_on
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from fcgipm import wire
 from fcgipm.keeper.context import Context
-from fcgipm.keeper.ending import Ending
-from fcgipm.keeper.logfile import reopen_log
+from fcgipm.keeper.daemon.ending import Ending
+from fcgipm.keeper.daemon.logfile import reopen_log
 
 
 class Answers:

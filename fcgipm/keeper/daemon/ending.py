@@ -11,7 +11,7 @@ from fcgipm import wire
 from fcgipm.config.schema import SECOND
 from fcgipm.counting import counted
 from fcgipm.keeper.context import Context
-from fcgipm.keeper.emptying import Emptying
+from fcgipm.keeper.daemon.emptying import Emptying
 from fcgipm.keeper.instances.book import Book
 from fcgipm.keeper.instances.cutting import cut_all
 from fcgipm.keeper.instances.strays import Strays
