@@ -29,10 +29,15 @@ class Stored:
         self._held: dict[int, Passed] = {}
         """By the inode of the socket."""
         for one in passed:
-            if _listens(one.number):
-                self._held[os.fstat(one.number).st_ino] = one
-            else:
+            inode = os.fstat(one.number).st_ino
+            if not _listens(one.number):
                 self._drop(one)
+            elif inode not in self._held:
+                self._held[inode] = one
+            else:  # the same socket once more, which its first name stands for
+                os.close(one.number)
+                if one.name != self._held[inode].name:
+                    context.store.drop(one.name)
 
     def numbers(self) -> list[int]:
         """Return the descriptors."""
