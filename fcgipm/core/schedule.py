@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 def startable(books: Books) -> Iterator[tuple[int, Slot]]:
     """Yield (generation, slot) of each empty slot that is to be filled, now or later."""
-    if books.mode is not Mode.RUN or books.generation == 0:
+    if books.mode is not Mode.RUN:
         return
     if isinstance(books.change, Switch) and books.change.is_hidden:
         yield from ((books.change.generation, slot) for slot in books.change.slots if slot.instance is None)
-    if books.trouble is Trouble.FAILED:
+    if books.trouble is Trouble.FAILED or books.generation == 0:
         return
     yield from ((generation, one.slot) for generation, one in books.late.items() if one.slot.instance is None)
     if not isinstance(books.change, Switch) or books.change.is_hidden:

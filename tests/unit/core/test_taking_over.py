@@ -203,6 +203,18 @@ def test_a_new_listener_is_published_at_once_and_they_drain(published: int | Non
     assert retirements(sim.after(1 * SECOND)) == [(1, False)]
 
 
+def test_where_that_failed_another_one_is_begun_beside_those_who_serve() -> None:
+    sim = found(blog(), *estranged(1), published=None)
+    sim.given(ev.Tick())
+    sim.given(ev.PublishFailed(app="blog", generation=3, error="No space left on device"))
+
+    ordered = sim.given(ev.ReloadRequested(app="blog"))
+    assert (spawns(ordered), retirements(ordered)) == ([(10, 4)], [])
+    assert publications(sim.proved(10)) == [4]
+    sim.published(4)
+    assert sim.view().generation == 4
+
+
 def test_one_that_dies_before_is_not_started_again_where_nobody_can() -> None:
     sim = found(blog(processes=2), *estranged(1, 2), published=1)
     sim.given(ev.Tick())
