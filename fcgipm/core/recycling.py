@@ -26,9 +26,9 @@ _SPREAD: Final = 10
 
 def weigh(books: Books, sample: Sample) -> None:
     """Give each instance its share of the requests that were seen, and its size."""
-    ready = [one for one in books.instances.values() if one.is_ready]
-    for instance in ready:
-        instance.served += sample.requests * _PARTS // len(ready)
+    serving = _settled(books)
+    for instance in serving:
+        instance.served += sample.requests * _PARTS // len(serving)
     for number, size in sample.memory.items():
         if (instance_of := books.instances.get(number)) is not None:
             instance_of.memory = size
@@ -43,7 +43,7 @@ def recycle(books: Books, now: Instant, out: list[Command]) -> None:
     for instance in _settled(books):
         why = _worn(books, instance, now)
         if why:
-            replacement = spawn(books, instance.generation, "recycle", now, out)
+            replacement = spawn(books, books.generation, "recycle", now, out)
             books.recycling.swap = Swap(outgoing=instance.id, why=f"recycled: {why}", replacement=replacement.id)
             text = f"recycle: {books.name}/{instance.id} is replaced, {why}"
             books.chronicle.enter(now, "start", "recycle", text)
@@ -73,7 +73,8 @@ def _may_begin(books: Books) -> bool:
 
 
 def _settled(books: Books) -> list[Instance]:
-    return [one for one in books.instances.values() if one.is_ready and one.generation == books.generation]
+    """Return who serves visitors: on a shared port also those of a generation that was given up halfway."""
+    return [one for one in books.instances.values() if one.serves]
 
 
 def _worn(books: Books, instance: Instance, now: Instant) -> str:

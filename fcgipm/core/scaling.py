@@ -175,11 +175,7 @@ def try_removal(books: Books, now: Instant) -> None:
     if not books.follows_demand or books.change is not None or not _may_still_go(books, attempt):
         books.attempt = None
         return
-    candidates = [
-        one
-        for one in books.instances.values()
-        if one.is_ready and one.generation == books.generation and one.id not in attempt.spared
-    ]
+    candidates = [one for one in books.instances.values() if one.serves and one.id not in attempt.spared]
     if not attempt.left or not candidates:
         if attempt.left:
             when = "idle-stop has passed again" if attempt.rule == "idle-stop" else "the next run"
