@@ -37,14 +37,14 @@ def died(books: Books, instance: Instance, event: Exited, now: Instant, out: lis
     life = max(event.at - instance.started_at, 0)
     how = wording.end(event.code, event.signal, dumped=event.dumped)
     why = f"{how} after {wording.seconds(life)}"
-    proving = is_proving(books, instance) and not (event.code == 0 and _has_served_enough(books, instance, life))
+    is_clean = event.code == 0 or (event.code is None and event.signal is None)  # how it ended nobody may have seen
+    proving = is_proving(books, instance) and not (is_clean and _has_served_enough(books, instance, life))
     refusal = wording.suexec(event.code) if books.definition.wrapper != "off" and life < SECOND else None
     if refusal is not None:
         why = f"the wrapper refused it: {refusal} ({how})"
         if not proving:
             _fail(books, instance, why, now, out)
             return
-    is_clean = event.code == 0 or (event.code is None and event.signal is None)  # how it ended nobody may have seen
     consequences = _count_end(books, instance, life, now, clean=is_clean, proving=proving, reason=why)
     severity = Severity.INFO if event.code == 0 else Severity.WARNING
     text = f"(pid {instance.pid}) ended: {why}; {_what_next(books, now, proving=proving)}"

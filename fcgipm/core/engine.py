@@ -62,7 +62,7 @@ class Engine:
         self._cut = 0
         """Requests that were cut since the end has begun, of applications that are gone."""
         self._moved = frozenset(moved)
-        self._outdated = frozenset(alive.app for alive in living if alive.outdated)
+        self._outdated = frozenset((alive.app, alive.generation) for alive in living if alive.outdated)
         self._caught_up = False
         self._dynamic = None if dynamic is None else World(terms_of_dynamic(dynamic))
         self._books: dict[str, Books] = {}
@@ -272,7 +272,8 @@ class Engine:
 
     def _catch_up(self, now: Instant, out: list[Command]) -> None:
         for name, books in self._books.items():
-            wishes.catch_up(books, now, out, outdated=name in self._outdated, moved=name in self._moved)
+            outdated = {generation for app, generation in self._outdated if app == name}
+            wishes.catch_up(books, now, out, outdated=outdated, moved=name in self._moved)
 
     def _end_if_hopeless(self, now: Instant, out: list[Command]) -> bool:
         """End the daemon where an application that it is for has failed; return whether that is so now."""

@@ -126,7 +126,8 @@ def rolled(books: Books, out: list[Command]) -> None:
 
 def succeeded(books: Books) -> None:
     """Forget which generation was given up: a newer one serves, or will when somebody comes."""
-    if books.mode is Mode.RUN:
+    is_older = books.given_up is not None and books.given_up.generation <= books.generation
+    if books.mode is Mode.RUN and is_older:
         books.given_up = None
 
 

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 def generation_of(books: Books, published: int, living: Sequence[LiveInstance]) -> int:
     """Return the generation that visitors meet; 0 where they meet none.
 
-    Where all generations share one listener nobody is told which: the oldest.  A listener that only its instances have
-    is none to start others on.
+    Where all generations share one listener nobody is told which: the oldest that visitors meet an instance of.  A
+    listener that only its instances have is none to start others on.
     """
     if books.switches or not living:
         return published
     if any(alive.estranged for alive in living):
         return 0
-    return min(alive.generation for alive in living)
+    return min((one.generation for one in living if not (one.canary or one.turns_away)), default=published)
 
 
 def adopt(books: Books, alive: LiveInstance, now: Instant) -> None:

@@ -1,16 +1,23 @@
-"""Changing generations on a listener that all share (TCP): one replacement at a time, once a canary was proved."""
+"""Changing generations on a listener that all share (TCP): one replacement at a time, once a canary was proved.
+
+What a manager has left halfway goes on: who is of the new generation there came after its canary was proved.
+"""
 
 from __future__ import annotations
 
+from typing import Final
+
 from fcgipm.core import generations
 from fcgipm.core.books import Books
-from fcgipm.core.commands import Command
+from fcgipm.core.commands import Command, Severity, Topic
 from fcgipm.core.events import Instant
 from fcgipm.core.instance import Audience, Instance
 from fcgipm.core.lifecycle import InstanceState
 from fcgipm.core.phases import Phase
 from fcgipm.core.rollout import Roll, Slot
 from fcgipm.core.starting import spawn
+
+_INHERITED: Final = "begun by a manager that has died"
 
 
 def roll(books: Books, now: Instant, out: list[Command]) -> None:
@@ -58,3 +65,39 @@ def _replace(books: Books, stale: list[Slot], replacement: Instance, now: Instan
     if old is not None and old.is_staying:
         cut_at = Instant(now + books.definition.stop_timeout)
         old.retire("replaced", first_try=now, cut_at=cut_at)
+
+
+# ── left halfway ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def left_halfway(books: Books) -> int:
+    """Return the generation to which a manager that has died was rolling; 0: to none, or it was given up."""
+    if books.switches or not books.generation:
+        return 0
+    newest = max((one.generation for one in _met(books)), default=0)
+    return newest if newest > max(books.generation, books.abandoned) else 0
+
+
+def go_on(books: Books, generation: int, now: Instant, out: list[Command]) -> None:
+    """Roll on to *generation*, from where it was left: who was replaced and is still there goes."""
+    books.change = change = Roll(generation=generation, why=_INHERITED, phase=Phase.ROLLING)
+    text = f"rolling on to generation {generation}, {_INHERITED}"
+    out.append(books.message(Severity.INFO, Topic.APP_RELOADING, text, reason="inherited"))
+    held = [slot for slot in books.slots if slot.instance is not None]
+    surplus = max(len(held) - books.wanted, 0)
+    if surplus:
+        newcomer = next((one for one in _met(books) if one.generation == generation and not one.is_ready), None)
+        if newcomer is not None:
+            change.replacement = newcomer.id
+            books.slots = [slot for slot in books.slots if slot.instance != newcomer.id]
+            surplus -= 1
+    for slot in _stale(books, change)[:surplus]:
+        books.slots.remove(slot)
+        assert slot.instance is not None
+        cut_at = Instant(now + books.definition.stop_timeout)
+        books.instances[slot.instance].retire("replaced", first_try=now, cut_at=cut_at)
+
+
+def _met(books: Books) -> list[Instance]:
+    """Return who is, or will be, on the listener of all and stays."""
+    return [one for one in books.instances.values() if one.audience is Audience.VISITORS and one.is_staying]

@@ -5,8 +5,10 @@ Nothing here spawns or removes; after each event `core.reconcile` does, always i
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fcgipm.config.schema import Application, Change
-from fcgipm.core import generations
+from fcgipm.core import generations, rolling
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Severity, Topic
 from fcgipm.core.events import Instant
@@ -129,10 +131,11 @@ def remove(books: Books, now: Instant, out: list[Command]) -> None:
     _wait_for(books, Topic.APP_GONE, now)
 
 
-def catch_up(books: Books, now: Instant, out: list[Command], *, outdated: bool, moved: bool) -> None:
+def catch_up(books: Books, now: Instant, out: list[Command], *, outdated: Collection[int], moved: bool) -> None:
     """Bring about what a manager had begun and did not live to finish, and what the end of a keeper has broken.
 
-    A generation that was not proved yet was met by nobody, and is given up; another one is begun where that is needed.
+    A generation that was not proved yet was met by nobody, and is given up; one that was goes on to take the places of
+    the others.  Another one is begun where the definition is not what it was for the newest one: of the *outdated*.
     """
     if any(one.estranged for one in books.everybody()) and not books.is_leaving:
         _leave_the_estranged(books, now, out)
@@ -140,10 +143,16 @@ def catch_up(books: Books, now: Instant, out: list[Command], *, outdated: bool, 
         return
     if books.generation == 0:
         generations.switch(books, books.newest + 1, books.empty_slots(now), "it had no public socket", out)
-    elif outdated or moved:
+        return
+    halfway = rolling.left_halfway(books)
+    goes_on = halfway > 0 and halfway not in outdated and not moved
+    if not goes_on and (outdated or moved):
         generations.begin(books, "its definition had changed", now, out)
-    elif hidden := [one.generation for one in books.instances.values() if one.audience is Audience.NOBODY]:
+        return
+    if hidden := [one.generation for one in books.instances.values() if one.audience is Audience.NOBODY]:
         generations.interrupted(books, max(hidden), out)
+    if goes_on:
+        rolling.go_on(books, halfway, now, out)
 
 
 def forget(books: Books, why: str, out: list[Command]) -> None:
