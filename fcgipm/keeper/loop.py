@@ -263,6 +263,7 @@ class Keeper:
         handing = HandingOver(
             context, self._runtime, self._signals, self._book, self._listeners, self._own, self._starting,
             self._progress, self._applier, self._answers, self._ending, self._keep(),
+            self._telling,
         )  # fmt: skip
         self._upgrading = Upgrading(handing, origin, self._manager_argv, foreground=self._foreground)
         self._stack.callback(self._upgrading.close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -167,6 +168,29 @@ def test_what_only_asks_or_is_about_one_does_not_make_the_status_one_of_a_mistak
     told = [systemd.next("RELOADING", "READY") for _ in range(2)]
     assert [sorted(fields.keys() & {"RELOADING", "READY"}) for fields in told] == [["RELOADING"], ["READY"]]
     assert "not applied" not in told[1]["STATUS"]
+
+
+def test_there_is_no_upgrade_before_systemd_has_what_it_is_to_keep(
+    start_daemon: Callable[..., Daemon], systemd: Heard, around: dict[str, str], place: Path
+) -> None:
+    daemon = start_daemon(APP, environ=around | {"FDSTORE": "10"})
+    systemd.next("READY")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as crowd:
+        crowd.connect(str(place / "notify"))
+        crowd.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                crowd.send(b"OTHER=1")
+    daemon.configure(f"{APP}[app.two]\n{python(SERVE)}\n")
+    assert daemon.ctl("apply").returncode == 0
+
+    done = daemon.ctl("upgrade", timeout=60)
+
+    assert done.returncode == 1
+    assert "systemd does not read what it is told of the sockets that it keeps; fcgipm" in done.stderr
+    while systemd.next("FDNAME", "OTHER").get("FDNAME") != "listener/1/two":
+        pass
+    assert daemon.ctl("upgrade", timeout=60).returncode == 0
 
 
 def test_the_status_says_how_many_there_are(

@@ -121,6 +121,11 @@ class Telling:
         if state:
             self.tell("\n".join(state))
 
+    @property
+    def owes_store(self) -> bool:
+        """Whether systemd still has to hear of what it is to keep, or to drop; of all else the latest is enough."""
+        return any(state.startswith("FDSTORE") for state, _ in self._waiting)
+
     # ── sending ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def tell(self, state: str, descriptors: Sequence[int] = ()) -> None:

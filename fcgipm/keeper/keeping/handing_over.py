@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fcgipm.keeper.daemon.progress import Progress
     from fcgipm.keeper.daemon.runtime import Runtime
     from fcgipm.keeper.daemon.signals import Signals
+    from fcgipm.keeper.daemon.telling import Telling
     from fcgipm.keeper.instances.book import Book
     from fcgipm.keeper.instances.starting import Starting
     from fcgipm.keeper.keeping.record import Record
@@ -41,6 +42,7 @@ class HandingOver:
     answers: Answers
     ending: Ending
     record: Record
+    telling: Telling
 
     def why_not(self) -> str:
         """Return why there can be no upgrade now; empty where there can."""
@@ -48,6 +50,8 @@ class HandingOver:
             return "fcgipm is about to end"
         if self.progress.is_awaited:
             return "its start is not over yet"
+        if self.telling.owes_store:  # what waits here would never come there, and the socket is thought to be kept
+            return "systemd does not read what it is told of the sockets that it keeps"
         return self.listeners.known.why_not_found()
 
     def settle(self) -> None:
