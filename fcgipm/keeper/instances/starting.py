@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _SETTLING: Final = SECOND
 """How long all that are between fork and exec may take to it when a new manager is waiting for that."""
 
+_RECENT: Final = 8
+"""Of so many generations on a listener that all share the recipes are kept."""
+
 
 class Starting:
     """Spawns instances, has them looked at, and takes note of their ends."""
@@ -70,9 +73,21 @@ class Starting:
         """Forget those of generations, of *app* or of all, that nothing is left of."""
         living = {(instance.app, instance.generation) for instance in self._book}
         published = {(listener.app, listener.generation) for listener in self._listeners.known if listener.published}
-        kept = living | published
+        kept = living | published | self._recent()
         for key in [key for key in self._recipes if key not in kept and app in {None, key[0]}]:
             del self._recipes[key]
+
+    def _recent(self) -> set[tuple[str, int]]:
+        """Return those of which a listener that all share does not tell whether they are begun again.
+
+        It has the number of the latest; while a change is given up halfway, that is not the one that holds.
+        """
+        shared = {listener.app for listener in self._listeners.known if listener.is_shared and listener.published}
+        found: dict[str, list[int]] = {}
+        for app, generation in self._recipes:
+            if app in shared:
+                found.setdefault(app, []).append(generation)
+        return {(app, generation) for app, those in found.items() for generation in sorted(those)[-_RECENT:]}
 
     def fact(self, instance: Instance) -> wire.InstanceFact:
         """Return what a new manager must know of *instance*."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 from harness.keeper import SERVE, Puppet, Rig, python
 from harness.ports import free_port
@@ -44,6 +45,31 @@ def apply(puppet: Puppet, *apps: str, dry_run: bool = False) -> wire.Applied:
 
 def told(changes: tuple[wire.ChangedKey, ...]) -> set[tuple[str | None, str, str]]:
     return {(change.app, change.key, change.effect) for change in changes}
+
+
+# ── a change that is given up ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_old_generation_is_what_it_was_after_one_on_a_port_was_given_up(rig: Start) -> None:
+    def apps(value: str) -> str:
+        return f"{tcp(port)}initial-env = {{ CODE = '{value}' }}\n"
+
+    def code(spawned: wire.Spawned) -> str:
+        lines = Path(f"/proc/{spawned.pid}/environ").read_text().split("\0")
+        return next(line for line in lines if line.startswith("CODE="))
+
+    port = free_port()
+    keeper = rig(apps("old"))
+    puppet = keeper.puppet()
+    assert code(puppet.spawn("one", 1)) == "CODE=old"
+    keeper.configure(apps("new"))
+    apply(puppet)
+    assert code(puppet.spawn("one", 2, generation=2)) == "CODE=new"
+    puppet.retire(2)
+    puppet.retire(1)  # idle, say
+    apply(puppet)
+
+    assert code(puppet.spawn("one", 3, generation=1)) == "CODE=old"
 
 
 # ── a way to a generation that nobody meets ──────────────────────────────────────────────────────────────────────────
