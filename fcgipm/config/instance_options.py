@@ -213,7 +213,8 @@ class InstanceOptions(ServerOptions):
     )
     watch: tuple[str, ...] = instance_option(
         Kind.GLOBS,
-        "more files for auto-update; ** stands for any number of directories",
+        "more files for auto-update; ** stands for any number of directories; on file systems that answer: while a "
+        "look hangs, as at a dead NFS server, nothing is started or reaped",
         default=(),
         change=Change.IN_PLACE,
     )
