@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from fcgipm import wire
 from fcgipm.config.apart import PATIENCE, Reading
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from fcgipm.keeper.keeping.state import KeptNote
     from fcgipm.keeper.roots.undeclared import Undeclared
 
+_MOST: Final = 4 * 1024 * 1024
+"""Bytes of names that may wait for a reading: many times what people can ask for."""
+_EACH: Final = 64
+"""Bytes that a name takes beside its letters."""
 _OF_THE_SOCKET = frozenset({"socket-mode", "socket-owner", "socket-group", "listen-queue-depth"})
 
 
@@ -92,6 +96,8 @@ class Applier:
         """Those that the present reading answers."""
         self._waiting: list[wire.Apply] = []
         """Those that have come since it began."""
+        self._size = 0
+        """Of the names in them."""
         self._reading: Reading | None = None
         self._give_up_at: int | None = None
         self.read: Callable[[str], None] = lambda _problem: None
@@ -111,6 +117,11 @@ class Applier:
 
         The file is read by a child, which may take its time.  All that ask meanwhile are answered by one more reading.
         """
+        size = sum(len(name) + _EACH for name in order.apps or ())
+        if self._size + size > _MOST:
+            self._report_problems([order], ["too many applications are named at once; ask again"])
+            return
+        self._size += size
         self._waiting.append(order)
         if self._reading is None:
             self._read()
@@ -128,7 +139,7 @@ class Applier:
     def _read(self) -> None:
         context = self._context
         self.readings += 1
-        self._orders, self._waiting = self._waiting, []
+        self._orders, self._waiting, self._size = self._waiting, [], 0
         try:
             self._reading = Reading(
                 context.loaded.path,

@@ -65,6 +65,32 @@ def context(tmp_path: Path) -> Iterator[Context]:
     log.sink.close()
 
 
+def test_names_without_end_do_not_pile_up_while_the_file_is_read(context: Context) -> None:
+    part: Any = Broken("", ZeroDivisionError())
+    dynamic: Any = SimpleNamespace(renewed=lambda new: new, applied=lambda: None, define=lambda: None)
+    applier = Applier(context, part, part, part, {}, dynamic=dynamic, progress=part, environ={}, foreground=True)
+    ear: Any = context.reporter
+    context.dispatch.hold(applier)
+    names = tuple(f"{number:064}" for number in range(1024))
+    applier.apply(wire.Apply(request=0, dry_run=True))
+    for request in range(1, 41):
+        applier.apply(wire.Apply(request=request, apps=names))
+
+    at_once = list(ear.heard)
+    assert [applied.request for applied in at_once] == list(range(33, 41))  # 128 KiB each
+    assert {applied.problems for applied in at_once} == {("too many applications are named at once; ask again",)}
+    while len(ear.heard) < 41:
+        context.dispatch.step()
+    for _ in range(2):
+        os.wait()  # the readers of the file
+    assert not [applied for applied in ear.heard[8:] if applied.problems in {one.problems for one in at_once}]
+    applier.apply(wire.Apply(request=41, apps=names))
+    assert len(ear.heard) == 41, "there is room again"
+    while len(ear.heard) < 42:
+        context.dispatch.step()
+    os.wait()
+
+
 @pytest.mark.parametrize(
     ("where", "error", "warning"),
     [
