@@ -34,7 +34,7 @@ from fcgipm.core.rollout import (
     in_a_row,
     place_of,
 )
-from fcgipm.core.view import GivenUp, LiveInstance
+from fcgipm.core.view import LiveInstance
 from fcgipm.core.world import World, terms_of_application
 
 RESTART_FLOOR: Final[Duration] = 100 * MILLISECOND
@@ -69,7 +69,7 @@ class Books:
         self.last_start = None if memory.last_start is None else Instant(memory.last_start)
         self.restarts = memory.restarts
         self.abandoned = memory.abandoned
-        self.given_up: GivenUp | None = memory.given_up
+        self.given_up, self.left_unproved = memory.given_up, memory.unproved  # by a manager before this one; 0: none
         self.cut = memory.cut
         self.generation = restoring.generation_of(self, published, living)
         self.stands_at: Place | None = None if moved else place_of(definition)
@@ -297,6 +297,7 @@ class Books:
             newest=self.newest,
             abandoned=self.abandoned,
             given_up=self.given_up,
+            unproved=0 if self.change is None or not self.change.is_hidden else self.change.generation,
             cut=self.cut,
             load=self.noted_load,
             level=self.level if self.definition.is_flexible else None,

@@ -47,6 +47,8 @@ class Memory:
     newest: int = 1
     abandoned: int = 0
     given_up: GivenUp | None = None
+    unproved: int = 0
+    """The generation that is still to be proved, 0 where none is: what runs for it need not outlive the manager."""
     cut: int = 0
     load: Load | None = None
     level: int | None = None

@@ -149,8 +149,10 @@ def catch_up(books: Books, now: Instant, out: list[Command], *, outdated: Collec
     if not goes_on and (outdated or moved):
         generations.begin(books, "its definition had changed", now, out)
         return
-    if hidden := [one.generation for one in books.instances.values() if one.audience is Audience.NOBODY]:
-        generations.interrupted(books, max(hidden), out)
+    hidden = {one.generation for one in books.instances.values() if one.audience is Audience.NOBODY}
+    unproved = max(hidden, default=books.left_unproved)
+    if unproved > max(books.generation, halfway):
+        generations.interrupted(books, unproved, out)
     if goes_on:
         rolling.go_on(books, halfway, now, out)
 

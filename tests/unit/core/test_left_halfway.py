@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from harness.simulation import START, Simulation, canaries, publications, retirements, running, spawns, tcp
+from harness.simulation import START, Simulation, blog, canaries, publications, retirements, running, spawns, tcp
 
 from fcgipm.config.schema import SECOND, Application, Change
 from fcgipm.core import events as ev
@@ -160,6 +160,35 @@ def test_a_canary_of_a_newer_one_is_given_up_and_what_was_proved_goes_on() -> No
     given_up = sim.view().given_up
     assert given_up is not None
     assert (given_up.generation, given_up.word) == (3, "interrupted")
+
+
+@pytest.mark.parametrize("application", [blog(), tcp()], ids=["unix", "tcp"])
+def test_one_of_which_nothing_is_left_is_said_to_be_interrupted_once(application: Application) -> None:
+    told: list[int] = []
+    sim = running(application)
+    sim.given(ev.ReloadRequested(app="blog"))
+    for _ in range(2):
+        sim = Simulation(application, living=[alive(1)], notes=sim.notes, next_instance=3)
+        sim.given(ev.Tick())
+        given_up = sim.view().given_up
+        assert given_up is not None
+        assert (given_up.generation, given_up.word) == (2, "interrupted")
+        told.append(len(sim.texts(Topic.GENERATION_ABANDONED)))
+
+    assert told == [1, 0]
+
+
+@pytest.mark.parametrize("application", [blog(), tcp()], ids=["unix", "tcp"])
+def test_one_that_came_to_its_end_is_not(application: Application) -> None:
+    sim = running(application)
+    sim.given(ev.ReloadRequested(app="blog"))
+    sim.proved(2)
+    sim.published(2)
+    sim.killed(1 if application.port is None else 2)
+    sim = Simulation(application, living=[alive(3, 2)], published={"blog": 2}, notes=sim.notes, next_instance=4)
+    sim.given(ev.Tick())
+
+    assert sim.texts(Topic.GENERATION_ABANDONED) == []
 
 
 def test_what_was_given_up_stays_as_it_is_and_that_is_still_said() -> None:
