@@ -59,6 +59,22 @@ def test_in_an_apply(start_daemon: StartDaemon, transport: str) -> None:
     until(lambda: words(daemon) == {"new"}, within=20, what="the new program")
 
 
+def test_in_a_roll(start_daemon: StartDaemon) -> None:
+    daemon = start_daemon(slow("x") + f"port = {free_port()}\nprocesses = 3\ninit-start-delay = 0\n")
+    until(lambda: len(daemon.instances("slow")) == 3, within=20, what="three instances")
+    old = set(daemon.instances("slow"))
+    daemon.ctl("--no-wait", "reload")
+    until(lambda: len(old & set(daemon.instances("slow"))) == 2, within=20, what="the first one replaced")
+    kill_manager(daemon)
+
+    def replaced() -> bool:
+        now = set(daemon.instances("slow")) if daemon.answering() else old
+        return len(now) == 3 and not now & old
+
+    until(replaced, within=20, what="the others replaced")
+    assert "rolling on to generation 2" in daemon.log()
+
+
 def test_in_a_shutdown(start_daemon: StartDaemon) -> None:
     daemon = start_daemon(slow("x"))
     with_visitor = daemon.http("POST", "/v1/shutdown", {"wait": False})
