@@ -48,6 +48,7 @@ from fcgipm.keeper.listening.place import Places
 from fcgipm.keeper.listening.sockets import SocketError
 from fcgipm.keeper.roots.undeclared import Undeclared
 from fcgipm.keeper.supervising.conversation import Handover
+from fcgipm.keeper.supervising.farewell import Farewell
 from fcgipm.keeper.supervising.handover import Briefing
 from fcgipm.keeper.supervising.orders import Actions, Orders
 from fcgipm.keeper.supervising.supervise import Supervisor
@@ -205,10 +206,13 @@ class Keeper:
         """Start the manager, and all that follows from that."""
         pidfds.become_subreaper()
         dispatch = self._context.dispatch
+        left = self._origin.state
+        farewell = Farewell(self._context, None if left is None else left.manager)
+        self._stack.callback(farewell.close)
         holders = (
             self._starting.looks, self._orders, self._supervisor, self._listeners, self._guard, self._outputs,
             self._strays, self._ending, self._applier, self._dynamic, self._programs, self._telling, self._kept,
-            self._upgrading,
+            self._upgrading, farewell,
         )  # fmt: skip
         for holder in holders:
             dispatch.hold(holder)
@@ -245,7 +249,7 @@ class Keeper:
         self._adoption.take_sockets()
         problems = public.open_all(
             context, self._listeners, stored, () if state is None else state.listeners,
-            has_one=self._adoption.is_public, whatever_fails=origin.is_upgrade,
+            has_one=self._adoption.is_public, may_lack=self._adoption.is_doubtful, whatever_fails=origin.is_upgrade,
         )  # fmt: skip
         if problems and not origin.is_upgrade:
             raise StartError("\n".join(problems))

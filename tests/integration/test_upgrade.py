@@ -17,6 +17,7 @@ from harness.daemon import FCGIPM, FCGIPMCTL, SCRIPTS, Daemon, configuration
 from harness.installation import Installation
 from harness.leftovers import end_all, holders
 from harness.load import ask
+from harness.ports import free_port
 from harness.waiting import ended, until
 
 import fcgipm
@@ -270,8 +271,8 @@ def test_a_manager_that_ends_at_once(start_daemon: StartDaemon, installation: In
     assert "its manager has ended: RuntimeError: no manager" in refused(daemon)
 
 
-def test_an_interpreter_that_vanishes_at_the_last_moment(start_daemon: StartDaemon, installation: Installation) -> None:
-    daemon = start_daemon(f"[app.blog]\n{CAT}", program=(installation.program,))
+def without_an_interpreter(daemon: Daemon, installation: Installation) -> None:
+    """Have an upgrade of *daemon* refused when everything but the last step has succeeded."""
     # The manager is started by the same one, so it goes when that is there.
     vanish = "    import pathlib; pathlib.Path(sys.executable).unlink()\n"
     installation.make("0.9", {"manager/__main__.py": ("    _shut_in()\n", f"{vanish}    _shut_in()\n")})
@@ -282,11 +283,30 @@ def test_an_interpreter_that_vanishes_at_the_last_moment(start_daemon: StartDaem
     target = os.readlink(home / "python3")
     assert "cannot be executed: No such file" in refused(daemon)
     (home / "python3").symlink_to(target)
+
+
+def test_an_interpreter_that_vanishes_at_the_last_moment(start_daemon: StartDaemon, installation: Installation) -> None:
+    daemon = start_daemon(f"[app.blog]\n{CAT}", program=(installation.program,))
+    without_an_interpreter(daemon, installation)
     (pid,) = daemon.instances("blog")
     os.kill(pid, signal.SIGKILL)
     until(lambda: daemon.instances("blog") not in ([], [pid]), within=LONG, what="it starts and reaps as before")
     installation.use(fcgipm.__version__)
     upgraded(daemon)
+
+
+def test_a_canary_outlives_an_upgrade_that_fails_at_the_last_moment(
+    start_daemon: StartDaemon, installation: Installation
+) -> None:
+    app = f"{CAT}port = {free_port()}\n"
+    daemon = start_daemon(f"[app.blog]\n{app}", program=(installation.program,))
+    (old,) = daemon.instances("blog")
+    daemon.configure(f"[app.blog]\n{app}start-timeout = '50s'\n".replace("50ms", "50s").replace("1000", "1001"))
+    daemon.process.send_signal(signal.SIGHUP)
+    until(lambda: {*daemon.instances("blog", None)} - {old, None}, within=LONG, what="there is a canary")
+    without_an_interpreter(daemon, installation)
+    assert len(daemon.instances("blog", None)) == 2
+    assert daemon.ctl("stop", "blog", timeout=LONG).returncode == 0, "nobody is waited for in vain"
 
 
 def test_a_daemon_that_ends(start_daemon: StartDaemon) -> None:

@@ -20,12 +20,14 @@ def open_all(
     left: Sequence[KeptListener],
     *,
     has_one: Callable[[str], bool],
+    may_lack: Callable[[str], bool],
     whatever_fails: bool,
 ) -> list[str]:
     """Give every application its public socket: what systemd has *stored*, or a new one; return what cannot be.
 
-    *left* are those that a keeper before us had; *has_one* tells of which application one was taken up.  Nothing is
-    published before all is bound, unless *whatever_fails* visitors are to reach what can be reached.
+    *left* are those that a keeper before us had; *has_one* tells of which application one was taken up.  *may_lack*
+    tells of which processes were left alone that may hold it; there it is said here.  Nothing is published before all
+    is bound, unless *whatever_fails* visitors are to reach what can be reached.
     """
     problems, bound = [], []
     for listener in take_back(context, listeners, stored, left):
@@ -42,7 +44,13 @@ def open_all(
             listeners.enter(listener)
             bound.append(listener)
         except (SocketError, LookupError, OSError) as error:
-            problems.append(f"cannot bind the socket of {app.name}: {error}")
+            text = f"cannot bind the socket of {app.name}: {error}"
+            if may_lack(app.name):
+                # That one application has no port is no reason to leave all others without a keeper.
+                text = f"{text}; end those that were not adopted, and then: fcgipmctl start {app.name}"
+                context.tell("error", "not-adopted", text, app=app.name)
+            else:
+                problems.append(text)
     if not problems or whatever_fails:  # else every name stays as it was: somebody may still serve there
         problems += _publish(listeners, bound)
     return problems

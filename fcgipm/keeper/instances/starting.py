@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from fcgipm import wire
@@ -216,17 +216,22 @@ class Starting:
             self.looks.begin(instance)
         self._watch_output(instance)
 
-    def settle(self) -> None:
+    def drop_canaries(self) -> None:
+        """Kill canaries: what they were to prove nobody waits for any more, and no visitor is there."""
+        for instance in self._book:
+            if instance.listener.canary:
+                pidfds.send(instance.pidfd, signal.SIGKILL)
+                instance.hidden = True
+
+    def settle(self) -> list[Instance]:
         """Finish what is between fork and exec: a new manager knows instances only, or hears nothing of them.
 
-        What does not come there in time is killed and kept out of everything that a manager is told.
+        What does not come there in time is killed and kept out of everything that a manager is told; it is returned.
         """
+        late = []
         self._context.keeping.settle()  # else they would wait for that
         deadline = time.monotonic_ns() + _SETTLING
         for instance in self._book:
-            if instance.listener.canary:  # what it was to prove nobody waits for any more, and no visitor is there
-                pidfds.send(instance.pidfd, signal.SIGKILL)
-                instance.hidden = True
             if instance.starting is None or instance.hidden:
                 continue
             poller = select.poll()
@@ -236,6 +241,13 @@ class Starting:
             else:
                 pidfds.send(instance.pidfd, signal.SIGKILL)
                 instance.hidden = True
+                late.append(instance)
+        return late
+
+    def unsettle(self, late: Iterable[Instance]) -> None:
+        """Let the ends of those that `settle` has killed be told: the manager that has ordered them stays."""
+        for instance in late:
+            instance.hidden = False
 
     # ── ended ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -94,8 +94,8 @@ class Adoption:
         if state.manager is not None and not self.same_process and not recognise.await_end(state.manager):
             text = f"the manager (pid {state.manager.pid}) of the fcgipm before has not ended; what it holds stays busy"
             self.context.say("warning", text)
+        self._cut_canaries(relistening)
         if not self.same_process:
-            self._cut_canaries()
             names = (one.names for _, one in self._restored)
             relistening.sweep(state.listeners, {file.file for file in names if file is not None})
         self._make_public()
@@ -121,6 +121,13 @@ class Adoption:
             one.published or (one.sock is None and kept.published) for kept, one in self._restored if one in mine
         )
 
+    def is_doubtful(self, app: str) -> bool:
+        """Return whether processes are left alone that may be instances of *app*, and may have its port."""
+        state = self.state
+        return state is not None and any(
+            one.app == app and one.number in self._found.doubtful for one in state.instances
+        )
+
     def _make_public(self) -> None:
         """Let be public what is meant to be, or what the public path leads to: a publish was cut short."""
         for kept, listener in self._restored:
@@ -138,13 +145,16 @@ class Adoption:
                 text = f"{error}; visitors of {kept.app} do not come to fcgipm any more"
                 self.context.tell("error", "socket-lost", text, app=kept.app)
 
-    def _cut_canaries(self) -> None:
+    def _cut_canaries(self, relistening: Relistening) -> None:
         """Remove those that were to prove a generation: nobody waits for that any more, and no visitor is there."""
         for one in [one for one in self._found.survivors if one.kept.canary]:
             endpoint = Endpoint(one.kept.listener, None, None, 1)
             retire.cut(Process(one.kept.pid, one.pidfd), endpoint)
             os.close(one.pidfd)
             self._found.survivors.remove(one)
+        state = self.state
+        assert state is not None, "there are survivors"
+        relistening.remove_canaries(one.number for one in state.instances if one.canary)
 
     # ── instances ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -265,8 +275,3 @@ class Adoption:
         for number, why in found.doubtful.items():
             text = f"{names[number]} cannot be adopted: {why}; it is left alone, and others take its place"
             self.context.tell("error", "not-adopted", text)
-        for kept, listener in self._restored:
-            if listener.sock is None:
-                what = "they are removed before it is bound anew" if listener.where else "they finish at the old one"
-                text = f"the socket of {listener.address} cannot be taken from its instances (no right to); {what}"
-                self.context.tell("warning", "socket-lost", text, app=kept.app)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fcgipm.keeper.daemon.runtime import Runtime
     from fcgipm.keeper.daemon.signals import Signals
     from fcgipm.keeper.daemon.telling import Telling
-    from fcgipm.keeper.instances.book import Book
+    from fcgipm.keeper.instances.book import Book, Instance
     from fcgipm.keeper.instances.starting import Starting
     from fcgipm.keeper.keeping.record import Record
     from fcgipm.keeper.listening.listeners import Listeners
@@ -54,10 +54,15 @@ class HandingOver:
             return "systemd does not read what it is told of the sockets that it keeps"
         return self.listeners.known.why_not_found()
 
-    def settle(self) -> None:
-        """Finish what may not be half done, and write everything down."""
-        self.starting.settle()
+    def settle(self) -> list[Instance]:
+        """Finish what may not be half done, and write everything down; return who was too late, and is killed."""
+        late = self.starting.settle()
         self.context.keeping.settle()
+        return late
+
+    def unsettle(self, late: list[Instance]) -> None:
+        """Go on with what there is: the manager, which knows those who were too *late*, hears of their ends."""
+        self.starting.unsettle(late)
 
     def state(self) -> str:
         """Return what is known."""

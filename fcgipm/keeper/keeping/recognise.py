@@ -117,7 +117,7 @@ def find_children(state: State) -> Found:
             continue
         if (stat.parent, stat.started) != (os.getpid(), kept.start_time):
             others.append(kept)
-        elif kept.executed and not kept.canary:  # else it was killed before: nobody is to hear of it
+        elif kept.executed:  # else it was killed before: nobody is to hear of it
             found.survivors.append(Survivor(kept, pidfds.open_process(kept.pid), is_child=True))
     if others or state.strays:
         more = find(replace(state, instances=tuple(others)))

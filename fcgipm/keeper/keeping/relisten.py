@@ -13,6 +13,7 @@ from fcgipm.config.socketnames import private_directory
 from fcgipm.keeper.keeping.heritage import Heritage, listener_key
 from fcgipm.keeper.keeping.state import KeptListener
 from fcgipm.keeper.keeping.takeback import Stored
+from fcgipm.keeper.listening import canaries
 from fcgipm.keeper.listening.listener import Listener
 from fcgipm.keeper.listening.socketfile import SocketFile
 from fcgipm.keeper.listening.sockets import FileId, SocketError
@@ -40,23 +41,59 @@ class Relistening:
     def take(self, kept: KeptListener, holders: Iterable[Process]) -> Listener | None:
         """Return the listener *kept*, which *holders* have; None where nobody has it any more.
 
-        Where it cannot be had from them it has no socket, and nobody can be started on it.  What systemd keeps and
-        nobody has is not taken here.
+        Where it cannot be had from them, or is of no use any more, it has no socket, and nobody can be started on it:
+        others take the place of its instances.  What systemd keeps and nobody has is not taken here.
         """
-        holders, inherited = list(holders), listener_key(kept.inode) in self.heritage.inherited
+        holders, why = list(holders), self._why_no_more(kept)
+        inherited = listener_key(kept.inode) in self.heritage.inherited
         stored = kept.stored if inherited else self.stored.name(kept.inode)
-        sock = self._socket(kept, holders)
+        sock = None if why else self._socket(kept, holders)
         if sock is None and not holders:
             return None
         names = None
         if kept.public is not None and kept.private is not None:
-            names = self._names(kept, kept.public, kept.private)
-            if names is None:
+            try:
+                names = self._names(kept, kept.public, kept.private)
+            except SocketError as error:
+                why = str(error)
                 if sock is not None:
                     sock.close()
-                return None
+                if not holders:
+                    self._lost(kept, why)
+                    return None
+        if why or sock is None:
+            return self._estranged(kept, names, why or "no right to")
+        return self._listener(kept, sock, names, stored)
+
+    def _why_no_more(self, kept: KeptListener) -> str:
+        """Return why the socket of *kept* is not the application's any more; empty where it still can be."""
+        app = self.context.application(kept.app)
+        if kept.given:
+            return "systemd does not give it any more"
+        if app is None or self.context.given.of(app) is None:
+            return ""
+        at = (kept.address, kept.port) == (app.address, app.port) if kept.port else kept.public == app.socket
+        return "systemd gives another one for its place" if at else ""
+
+    def _estranged(self, kept: KeptListener, names: SocketFile | None, why: str) -> Listener:
+        """Return a listener that only its instances have, and say *why*."""
+        listener = self._listener(kept, None, names, "")
+        app = self.context.application(kept.app)
+        if listener.where:
+            what = "they are removed before it is bound anew"
+        elif app is not None and self.context.given.of(app) is not None:
+            what = "they are removed before others are started"
+        else:
+            what = "they finish at the old one"
+        text = f"the socket of {listener.address} cannot be taken from its instances ({why}); {what}"
+        self.context.tell("warning", "socket-lost", text, app=kept.app)
+        return listener
+
+    def _listener(
+        self, kept: KeptListener, sock: socket.socket | None, names: SocketFile | None, stored: str
+    ) -> Listener:
         family = socket.AF_UNIX if not kept.port else socket.AF_INET6 if ":" in kept.address else socket.AF_INET
-        endpoint = Endpoint(kept.inode, kept.private, kept.port or None, family, kept.address or None)
+        endpoint = Endpoint(kept.inode, kept.private or kept.public, kept.port or None, family, kept.address or None)
         return Listener(
             app=kept.app,
             generation=kept.generation,
@@ -65,8 +102,8 @@ class Relistening:
             names=names,
             where=(kept.address, kept.port) if kept.port else None,
             is_given=kept.given,
-            path=kept.public if kept.given else None,
-            stored=stored if sock is not None else "",
+            path=None if kept.port else kept.public,
+            stored=stored,
             published=sock is not None and (kept.published if names is None else is_public(names)),
         )
 
@@ -82,6 +119,18 @@ class Relistening:
                     place.sweep(spared, self._is_alive)
                 finally:
                     self.places.give_back(place)
+
+    def remove_canaries(self, numbers: Iterable[int]) -> None:
+        """Remove the names of the canaries *numbers*, which have ended."""
+        names = [canaries.name_of(number) for number in numbers]
+        if not names:
+            return
+        runtime_dir = self.context.loaded.config.daemon.runtime_dir
+        with contextlib.suppress(SocketError):
+            place = self.places.take(runtime_dir, private_directory(runtime_dir, os.path.join(runtime_dir, names[0])))
+            for name in names:
+                place.remove(name)
+            self.places.give_back(place)
 
     def _is_alive(self, file: FileId, path: str) -> bool:
         return self.context.diag.unix_listener_by_file(file.device, file.inode, path) is not None
@@ -99,15 +148,14 @@ class Relistening:
         self._taken[kept.inode] = sock
         return sock
 
-    def _names(self, kept: KeptListener, public: str, private: str) -> SocketFile | None:
-        """Return the file of a Unix listener; None where its place cannot be used any more."""
+    def _lost(self, kept: KeptListener, why: str) -> None:
+        text = f"the socket {kept.public} of {kept.app} cannot be taken over: {why}; another one takes its place"
+        self.context.tell("warning", "socket-lost", text, app=kept.app)
+
+    def _names(self, kept: KeptListener, public: str, private: str) -> SocketFile:
+        """Return the file of a Unix listener; raise `SocketError` where its place cannot be used any more."""
         runtime_dir = self.context.loaded.config.daemon.runtime_dir
-        try:
-            place = self.places.take(os.path.dirname(public), private_directory(runtime_dir, public))
-        except SocketError as error:
-            text = f"the socket {public} of {kept.app} cannot be taken over: {error}; another one takes its place"
-            self.context.tell("warning", "socket-lost", text, app=kept.app)
-            return None
+        place = self.places.take(os.path.dirname(public), private_directory(runtime_dir, public))
         file, name = FileId(kept.device, kept.file), os.path.basename(private)
         _name_again(place, public, name, file)
         return SocketFile(self.places, place, self.guard, public=public, name=name, file=file)

@@ -26,6 +26,7 @@ from fcgipm.keeper.supervising.launch import Launched, launch
 from fcgipm.log import wall_clock
 
 if TYPE_CHECKING:
+    from fcgipm.keeper.instances.book import Instance
     from fcgipm.keeper.keeping.handing_over import HandingOver
     from fcgipm.keeper.keeping.origin import Origin
 
@@ -179,9 +180,10 @@ class Upgrading:
         assert passed is not None, self._stage
         assert manager is not None, self._stage
         context.say("info", f"upgrade: {self._program.name}, fcgipm {passed.version}, takes over now")
+        late: list[Instance] = []
         with execing.signals_blocked():
             try:
-                self._handing.settle()
+                late = self._handing.settle()
                 more = {
                     carried.LOADED: passed.loaded,
                     carried.MANAGER_WIRE: manager.wire.fileno(),
@@ -191,6 +193,7 @@ class Upgrading:
                 execing.send_again(self._handing.untaken())
                 execing.replace_program(self._program, what)
             except OSError as error:
+                self._handing.unsettle(late)
                 self._fail(f"{self._program.name} cannot be executed: {error.strerror or error}")
 
     def _carried(self, wall: float, descriptors: Mapping[str, int], manager: int | None = None) -> Carried:

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from fcgipm.keeper.listening.place import Places
 
 
+def name_of(instance: int) -> str:
+    """Return the private name of the canary *instance*.
+
+    No application's name begins with a dot, and this is shorter than most: it fits wherever theirs do.
+    """
+    return f".c{instance}"
+
+
 class Canaries:
     """The listeners of all canaries.  Each has a private name only, and goes with its instance."""
 
@@ -33,8 +41,7 @@ class Canaries:
     def make(self, app: Application, generation: int, instance: int) -> Listener:
         """Return a listener for the canary *instance* of *app*; raise `SocketError`, LookupError or OSError."""
         runtime_dir = self._context.loaded.config.daemon.runtime_dir
-        # No application's name begins with a dot, and this is shorter than most: it fits wherever theirs do.
-        name = f".c{instance}"
+        name = name_of(instance)
         sock, names = socketfile.bind(
             self._places,
             self._guard,

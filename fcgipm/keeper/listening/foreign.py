@@ -16,21 +16,22 @@ class LeftOver(SocketError):
     """Instances that another keeper has left, and that were not adopted, listen at a private name."""
 
 
-def refuse(place: Place, path: str, own: Container[FileId], diag: Diag) -> None:
+def refuse(place: Place, path: str, own: Container[FileId | int], diag: Diag) -> None:
     """Raise `SocketError` if the public *path* in *place* is not free for a socket of ours.
 
-    Free means: nothing is there, or a socket that is ours (*own*), or one at which nobody listens any more, or only
-    instances that another keeper has left: they serve whom they have, and the next visitor comes to us.
+    Free means: nothing is there, or a socket that is ours (*own*: by its file or its inode), or one at which nobody
+    listens any more, or only instances that another keeper has left: they serve whom they have, and the next visitor
+    comes to us.
     """
     file, listener = _found(os.path.basename(path), place.public, path, own, diag)
     if listener is None or file is None:
         return
-    if place.names_of(file):
+    if listener in own or place.names_of(file):
         return
     raise SocketError(f"{path}: in use, {_holders(listener)} listens there")
 
 
-def refuse_private(place: Place, path: str, own: Container[FileId], diag: Diag) -> None:
+def refuse_private(place: Place, path: str, own: Container[FileId | int], diag: Diag) -> None:
     """Raise `LeftOver` if somebody listens at the private *path* in *place*: only an fcgipm can have bound it."""
     _, listener = _found(os.path.basename(path), place.private, path, own, diag)
     if listener is not None:
@@ -38,7 +39,7 @@ def refuse_private(place: Place, path: str, own: Container[FileId], diag: Diag) 
 
 
 def _found(
-    name: str, directory: int, path: str, own: Container[FileId], diag: Diag
+    name: str, directory: int, path: str, own: Container[FileId | int], diag: Diag
 ) -> tuple[FileId | None, int | None]:
     """Return which file *path* is and the socket that listens there; None for what is not there, or is ours."""
     try:

@@ -94,7 +94,7 @@ class Listeners:
         A generation that was given up, or that lies before one that is there, is not made again.
         """
         mine = self.known.of_app(app.name)
-        exact = next((listener for listener in mine if listener.generation == generation), None)
+        exact = next((one for one in mine if one.generation == generation and one.sock is not None), None)
         if exact is not None:
             exact.published = exact.published or (exact.is_shared and exact.is_at(app))
             return exact

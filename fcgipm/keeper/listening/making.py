@@ -140,12 +140,15 @@ class Making:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The files of *listeners*: seldom asked for, and never all at once."""
+    """The files of *listeners*: seldom asked for, and never all at once.
+
+    Of one that instances alone have, and whose file nobody knows, it is the inode of the socket.
+    """
 
     listeners: Sequence[Listener]
 
     def __contains__(self, file: object) -> bool:
-        return any(one.names is not None and one.names.file == file for one in self.listeners)
+        return any(file == (one.endpoint.inode if one.names is None else one.names.file) for one in self.listeners)
 
 
 def _given(app: Application, generation: int, given: socket.socket) -> Listener:

@@ -68,7 +68,7 @@ class Register:
 
     def shared(self, app: Application) -> Listener | None:
         """Return the one that all generations of *app* use where its definition has its socket."""
-        return next((one for one in self.of_app(app.name) if one.is_shared and one.is_at(app)), None)
+        return next((one for one in self.of_app(app.name) if one.sock and one.is_shared and one.is_at(app)), None)
 
     def sharing(self, listener: Listener) -> list[Listener]:
         """Return all listeners that are the same socket: one that is handed over is more than *listener* itself."""

@@ -52,7 +52,7 @@ class SocketFile:
         self._place.publish(self._name, os.path.basename(self.public), self.file)
         self._published = True
 
-    def refuse_others(self, own: Container[FileId], diag: Diag) -> None:
+    def refuse_others(self, own: Container[FileId | int], diag: Diag) -> None:
         """Raise `SocketError` if somebody else has the public path."""
         foreign.refuse(self._place, self.public, own, diag)
 

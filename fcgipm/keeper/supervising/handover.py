@@ -52,6 +52,7 @@ class Briefing:
     def handover(self) -> Handover:
         """Return everything that a new manager needs, after what still was under way for the one before."""
         self.orders.forget()
+        self.starting.drop_canaries()
         self.starting.settle()
         unseen, ends = self.adoption.unseen()
         snapshot = wire.Snapshot(

@@ -53,9 +53,12 @@ def test_all_together_have_a_second(stuck: list[Instance]) -> None:
     starting = Starting(context, book, **nobody)
     begun = time.monotonic()
 
-    starting.settle()
+    late = starting.settle()
 
     assert time.monotonic() - begun < 2.9  # one after the other they would have three
     assert all(instance.hidden for instance in book)
     for instance in stuck:
         ended(instance.pid)
+    starting.unsettle(late)
+    assert late == stuck
+    assert not any(instance.hidden for instance in book), "a manager that stays after all hears of their ends"
