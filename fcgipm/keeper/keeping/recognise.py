@@ -79,6 +79,8 @@ class _Doubt(Exception):
 def find(state: State) -> Found:
     """Look for all processes of *state*, which is of this start of the machine; let go on what stands still."""
     found = Found()
+    outlived: set[int] = set()
+    """Sessions of which more than the leader was, beyond doubt."""
     processes = list(procfs.processes())
     sessions: dict[int, list[procfs.Stat]] = {}
     for stat in processes:
@@ -91,14 +93,16 @@ def find(state: State) -> Found:
             continue
         if pidfd is None:
             found.departed.append(Departed(kept, end_of_other(kept.pid, kept.start_time, None)))
-            found.strays += _left_behind(kept, sessions.get(kept.pid, ()))
+            left = _others(kept, sessions.get(kept.pid, ()))
+            found.strays += _left_behind(kept, left)
+            outlived |= {kept.pid} if _has_output(kept, left) else set()
         else:
             found.survivors.append(Survivor(kept, pidfd))
     known = {stray.process.pid for stray in found.strays}
     found.strays += [
         stray for kept_stray in state.strays if (stray := _stray(kept_stray)) and stray.process.pid not in known
     ]
-    _thaw({one.kept.pid for one in found.survivors}, found.strays, sessions, processes)
+    _thaw({one.kept.pid for one in found.survivors} | outlived, found.strays, sessions, processes)
     _await_exec(found)
     return found
 
@@ -145,11 +149,14 @@ def await_end(manager: KeptProcess) -> bool:
         os.close(pidfd)
 
 
-def holds(pid: int, inode: int) -> bool:
-    """Return whether process *pid* has the socket *inode* open; raise PermissionError where that cannot be seen."""
+def holds(pid: int, inode: int, kind: str = "socket") -> bool:
+    """Return whether process *pid* has the socket, or another *kind*, *inode* open.
+
+    Raises PermissionError where that cannot be seen.
+    """
 
     def look() -> bool:
-        return any(procfs.socket_inode(link) == inode for link in procfs.descriptors(pid).values())
+        return f"{kind}:[{inode}]" in procfs.descriptors(pid).values()
 
     try:
         return look()
@@ -189,12 +196,26 @@ def _recognised(kept: KeptProcess, inode: int) -> int | None:
     return None
 
 
-def _left_behind(kept: KeptInstance, members: Iterable[procfs.Stat]) -> list[Stray]:
+def _others(kept: KeptInstance, members: Iterable[procfs.Stat]) -> list[procfs.Stat]:
+    """Return who beside *kept* may be of its session, which has *members*, if it is that one."""
+    return [
+        stat for stat in members if stat.pid != kept.pid and stat.state not in "ZX" and stat.started >= kept.start_time
+    ]
+
+
+def _has_output(kept: KeptInstance, others: Iterable[procfs.Stat]) -> bool:
+    """Return whether any of the *others* has an output of *kept*, which also proves it; they need not serve."""
+    for stat in others:
+        with contextlib.suppress(OSError):
+            if any(holds(stat.pid, inode, "pipe") for inode in (kept.stdout, kept.stderr)):
+                return True
+    return False
+
+
+def _left_behind(kept: KeptInstance, others: Iterable[procfs.Stat]) -> list[Stray]:
     """Return who is left of the session of *kept*, if it is that one: a socket that only it was given proves it."""
     strays = []
-    for stat in members:
-        if stat.pid == kept.pid or stat.state in "ZX" or stat.started < kept.start_time:
-            continue
+    for stat in others:
         with contextlib.suppress(OSError):
             process = session.hold(stat) if holds(stat.pid, kept.listener) else None
             if process is not None:

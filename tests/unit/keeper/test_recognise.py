@@ -1,13 +1,18 @@
-"""Numbers that no process can have are nobody's, and end no start."""
+"""Numbers that no process can have are nobody's, and end no start; who was stopped goes on."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from dataclasses import replace
 
 import pytest
+from harness.waiting import until
 
 from fcgipm.keeper.keeping import recognise
 from fcgipm.keeper.keeping.state import KeptInstance, State
+from fcgipm.linux import procfs
 
 KEPT = KeptInstance(
     number=7, app="one", generation=1, pid=1, start_time=1, listener=1, executed=True, started_at=1,
@@ -25,3 +30,32 @@ def test_no_number_of_a_process_is_doubtful(pid: int) -> None:
 
     assert not found.survivors
     assert found.doubtful.keys() | {one.kept.number for one in found.departed} == {7}
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["by its output", "by nothing"])
+def test_who_stands_still_goes_on_also_without_leader_and_socket(*, is_known: bool) -> None:
+    leader = subprocess.Popen(
+        ["/bin/sh", "-c", "sleep 99 & echo $!; read gone"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert leader.stdin is not None
+    assert leader.stdout is not None
+    with leader.stdin, leader.stdout:
+        pid = int(leader.stdout.readline())
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            until(lambda: procfs.stat(pid).state == "T")
+            kept = replace(KEPT, pid=leader.pid, start_time=procfs.stat(leader.pid).started, listener=0)
+            kept = replace(kept, stdout=os.fstat(leader.stdout.fileno()).st_ino if is_known else 0)
+            leader.kill()
+            leader.wait()
+
+            state = State(
+                boot_id="", name_space=1, program="", pid=1, started_at=1, started_unix=1.0, instances=(kept,),
+            )  # fmt: skip
+            found = recognise.find(state)
+
+            assert not found.strays
+            assert (procfs.stat(pid).state == "T") != is_known
+        finally:
+            os.kill(pid, signal.SIGKILL)
