@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import fcgipm
 from fcgipm import wire
 from fcgipm.counting import counted
-from fcgipm.keeper.apply import Applier
+from fcgipm.keeper.applying.apply import Applier
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.daemon import public
 from fcgipm.keeper.daemon.answers import Answers

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -15,13 +14,12 @@ from fcgipm.config.apart import PATIENCE, Reading
 from fcgipm.config.partly import partly, why_not_partly
 from fcgipm.config.plan import KeyChange, compare
 from fcgipm.config.problems import ConfigError
-from fcgipm.config.schema import SECOND, Application, Change
+from fcgipm.config.schema import SECOND, Change
 from fcgipm.counting import counted
+from fcgipm.keeper.applying.changes import Changes, Plan
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.dispatch import described
-from fcgipm.keeper.listening.listener import Listener
 from fcgipm.keeper.listening.listeners import Listeners
-from fcgipm.keeper.listening.sockets import SocketError
 from fcgipm.keeper.supervising.handover import definitions_of
 from fcgipm.linux import memory
 
@@ -37,34 +35,6 @@ _MOST: Final = 4 * 1024 * 1024
 """Bytes of names that may wait for a reading: many times what people can ask for."""
 _EACH: Final = 64
 """Bytes that a name takes beside its letters."""
-_OF_THE_SOCKET = frozenset({"socket-mode", "socket-owner", "socket-group", "listen-queue-depth"})
-
-
-@dataclass(slots=True)
-class _Plan:
-    """What is about to change."""
-
-    orders: list[wire.Apply]
-    """What it is for: they want the same, and the first one is told all."""
-    loaded: Loaded
-    changes: tuple[KeyChange, ...]
-    pending: tuple[KeyChange, ...] = ()
-    """Differences that are left as they are."""
-    made: list[Listener] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def names(self, effect: object) -> list[str]:
-        """Return the applications (old and new ones) that have a change of this *effect*."""
-        return list(dict.fromkeys(change.app for change in self.changes if change.effect == effect and change.app))
-
-    @contextmanager
-    def warned(self, what: str) -> Iterator[None]:
-        """Turn a failure of what is done in it into a warning: the other changes are made all the same."""
-        try:
-            yield
-        except (SocketError, LookupError, OSError) as error:
-            self.warnings.append(f"{what}: {error}")
 
 
 class Applier:
@@ -85,11 +55,8 @@ class Applier:
     ) -> None:
         self._context = context
         self._listeners = listeners
-        self._starting = starting
-        self._programs = programs
-        self._notes = notes
         self._dynamic = dynamic
-        self._progress = progress
+        self._changes = Changes(context, listeners, starting, programs, notes, dynamic=dynamic, progress=progress)
         self._environ = environ
         self._foreground = foreground
         self._orders: list[wire.Apply] = []
@@ -187,22 +154,20 @@ class Applier:
             self._report_problems(orders, problems)
             return
         target = new if apps is None else partly(old, new, apps, without=self._dynamic.leaving())
-        plan = _Plan(orders, target, compare(old, target), warnings=list(new.warnings))
+        plan = Plan(orders, target, compare(old, target), warnings=list(new.warnings))
         plan.pending = () if apps is None else compare(target, new)
         if orders[0].dry_run:
             self._answer(plan)
         else:
             self._change(plan)
 
-    def _change(self, plan: _Plan) -> None:
-        self._make_listeners(plan)
+    def _change(self, plan: Plan) -> None:
+        self._changes.bind(plan)
         if plan.problems:
-            for listener in plan.made:
-                self._listeners.discard(listener)
             self._report_problems(plan.orders, plan.problems)
             return
         try:
-            self._commit(plan)
+            self._changes.commit(plan)
         except Exception as error:  # noqa: BLE001  the configuration has changed, and the manager must know
             text = f"{described(error)}; the new configuration holds, but not all of it was carried out"
             self._context.say("error", text)
@@ -218,54 +183,7 @@ class Applier:
         except Exception as error:  # noqa: BLE001  the configuration holds all the same
             self._context.say("error", f"{described(error)}; new scripts are not noticed until the next apply")
 
-    def _make_listeners(self, plan: _Plan) -> None:
-        apps = plan.loaded.config.applications
-        for name in [*plan.names("added"), *plan.names(Change.LISTENER)]:
-            app = apps.get(name)
-            if app is None or self._listeners.known.shared(app) is not None:
-                continue
-            try:
-                plan.made.append(self._listeners.make(app, self._listeners.known.highest(name) + 1))
-            except (SocketError, LookupError, OSError) as error:
-                plan.problems.append(f"app.{name}: {error}")
-
-    def _commit(self, plan: _Plan) -> None:
-        apps = plan.loaded.config.applications
-        removed = [name for name in self._context.loaded.config.applications if name not in apps]
-        self._context.loaded = plan.loaded
-        self._dynamic.applied()
-        daemon = plan.loaded.config.daemon
-        self._context.log.level, self._context.log.form = daemon.log_level, daemon.log_format
-        self._starting.forget_recipes()
-        self._progress.only(apps)
-        for listener in plan.made:
-            self._listeners.enter(listener)
-        for name in plan.names("added"):
-            self._publish_added(plan, apps.get(name))
-        for name in removed:
-            self._notes.pop(name, None)
-            with plan.warned(f"app.{name}: its socket could not be taken away"):
-                self._listeners.remove(name)
-        for name in self._with_other_sockets(plan):
-            with plan.warned(f"app.{name}: its sockets could not be changed"):
-                self._listeners.change(apps[name])
-        with plan.warned("changes of programs are not noticed"):
-            self._programs.define(apps.values())
-
-    def _publish_added(self, plan: _Plan, app: Application | None) -> None:
-        listener = next((item for item in plan.made if app is not None and item.app == app.name), None)
-        if listener is None:
-            return
-        with plan.warned(f"app.{listener.app}"):
-            self._listeners.publish(listener)
-
-    @staticmethod
-    def _with_other_sockets(plan: _Plan) -> list[str]:
-        apps = plan.loaded.config.applications
-        changed = [change.app for change in plan.changes if change.key in _OF_THE_SOCKET]
-        return list(dict.fromkeys(name for name in changed if name is not None and name in apps))
-
-    def _report(self, plan: _Plan) -> None:
+    def _report(self, plan: Plan) -> None:
         pending = [change.key for change in plan.changes if change.app is None and change.effect is Change.RESTART]
         plan.warnings += [f"fcgipm.{key}: the new value holds after a restart of fcgipm" for key in pending]
         if any(order.is_whole for order in plan.orders):
@@ -273,7 +191,7 @@ class Applier:
         self._context.say("info", f"applied {plan.loaded.path}: {counted(len(plan.changes), 'change')}")
         self._answer(plan, definitions_of(plan.loaded))
 
-    def _answer(self, plan: _Plan, definitions: wire.Definitions | None = None) -> None:
+    def _answer(self, plan: Plan, definitions: wire.Definitions | None = None) -> None:
         """Tell what has changed, or would change where there are no *definitions*."""
         first, *others = plan.orders
         applied = wire.Applied(

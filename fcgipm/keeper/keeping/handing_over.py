@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fcgipm.keeper.keeping.heritage import LOG, given_key, listener_key, output_key, own_key
 
 if TYPE_CHECKING:
-    from fcgipm.keeper.apply import Applier
+    from fcgipm.keeper.applying.apply import Applier
     from fcgipm.keeper.context import Context
     from fcgipm.keeper.daemon.answers import Answers
     from fcgipm.keeper.daemon.ending import Ending

@@ -13,7 +13,7 @@ import pytest
 
 from fcgipm import wire
 from fcgipm.config.load import load
-from fcgipm.keeper.apply import Applier
+from fcgipm.keeper.applying.apply import Applier
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.dispatch import Dispatch
 from fcgipm.linux.sock_diag import Diag
