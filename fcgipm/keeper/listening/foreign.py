@@ -16,18 +16,21 @@ class LeftOver(SocketError):
     """Instances that another keeper has left, and that were not adopted, listen at a private name."""
 
 
-def refuse(place: Place, path: str, own: Container[FileId | int], diag: Diag) -> None:
+def refuse(place: Place, path: str, own: Container[FileId | int], diag: Diag) -> str:
     """Raise `SocketError` if the public *path* in *place* is not free for a socket of ours.
 
     Free means: nothing is there, or a socket that is ours (*own*: by its file or its inode), or one at which nobody
     listens any more, or only instances that another keeper has left: they serve whom they have, and the next visitor
-    comes to us.
+    comes to us.  What is to be said of those is returned, an empty text where there are none.
     """
     file, listener = _found(os.path.basename(path), place.public, path, own, diag)
     if listener is None or file is None:
-        return
-    if listener in own or place.names_of(file):
-        return
+        return ""
+    if listener in own:
+        return ""
+    names = place.names_of(file)
+    if names:
+        return _left_over(os.path.join(place.private_path, names[0]), listener)
     raise SocketError(f"{path}: in use, {_holders(listener)} listens there")
 
 

@@ -31,6 +31,8 @@ class Making:
         self._numbers: dict[str, int] = {}
         """Of dynamic applications; one is used again only when all others have been."""
         self._last_number = 0
+        self._said: set[str] = set()
+        """What was said of instances that another keeper has left."""
 
     def make(self, app: Application, generation: int, others: Sequence[Listener]) -> Listener:
         """Return a new listener of *app*, bound, not yet published, beside *others*; raise `SocketError`."""
@@ -85,7 +87,7 @@ class Making:
             try:
                 return self._bound(app, next(names), others)
             except foreign.LeftOver as left_over:
-                self._context.tell("warning", "left-over", str(left_over), app=app.name)
+                self._say_left_over(app, str(left_over))
 
     def _bound(self, app: Application, name: str, others: Sequence[Listener]) -> tuple[socket.socket, SocketFile]:
         assert app.socket is not None, app.name
@@ -97,13 +99,21 @@ class Making:
             name=name,
             attributes=rights.attributes_of(app),
             depth=app.listen_queue_depth,
-            check=lambda place, private: self._refuse(place, app.socket or "", private, others),
+            check=lambda place, private: self._refuse(app, place, private, others),
         )
 
-    def _refuse(self, place: Place, public: str, private: str, others: Sequence[Listener]) -> None:
+    def _refuse(self, app: Application, place: Place, private: str, others: Sequence[Listener]) -> None:
         own, diag = Files(others), self._context.diag
-        foreign.refuse(place, public, own, diag)
+        left_over = foreign.refuse(place, app.socket or "", own, diag)
         foreign.refuse_private(place, private, own, diag)
+        if left_over:
+            self._say_left_over(app, left_over)
+
+    def _say_left_over(self, app: Application, text: str) -> None:
+        """Say it once: each name that is tried finds the same ones."""
+        if text not in self._said:
+            self._said.add(text)
+            self._context.tell("warning", "left-over", text, app=app.name)
 
     def _free_names(self, app: Application, generation: int, others: Sequence[Listener]) -> Iterator[str]:
         """Yield private names, of *generation* and the next ones, by which no listener is bound.

@@ -104,6 +104,21 @@ def test_a_file_that_cannot_be_believed(
     kill_all(pids)
 
 
+def test_those_of_a_later_generation_are_named_too(start_daemon: Start, start_again: Start) -> None:
+    before = start_daemon(ONE)
+    assert before.ctl("reload", "one").returncode == 0
+    until(lambda: len(before.instances("one", None)) == 2, what="the first generation has gone")
+    pids = before.instances("one")
+    before.kill()
+    (before.runtime / "state.json").unlink()
+    after = start_again(before)
+
+    (line,) = (line for line in after.log().splitlines() if "cannot be adopted" in line)
+    assert all(f"pid {pid} (" in line for pid in pids)
+    assert served(after)
+    kill_all(pids)
+
+
 def test_a_start_that_fails_leaves_the_names_of_those_who_serve(start_daemon: Start, start_again: Start) -> None:
     before = start_daemon(f"{ONE}[app.two]\n{python(SERVE)}\nport = {free_port()}\n")
     pids = [*before.instances("one"), *before.instances("two")]
