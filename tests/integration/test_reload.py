@@ -109,6 +109,24 @@ def test_so_many_at_a_time(place: Path) -> None:
         assert set(states(last).values()) == {"done"}
 
 
+def test_a_stop_that_comes_after_it_is_not_undone(place: Path) -> None:
+    with running(place, app("first"), app("second")) as stage:
+        stage.slow = True
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(stage.control))
+            sock.sendall(encode("POST", "/v1/reload", {"apps": ["first", "second"], "parallel": 1, "timeout": 20}))
+            until(lambda: stage.given(wire.Spawn, generation=2), what="the first has begun")
+
+            assert stage.ask("POST", "/v1/stop", {"apps": ["second"]}).status == 200
+            stage.make_ready(stage.given(wire.Spawn, generation=2)[0].instance)
+            sock.settimeout(20)
+            *_, last = lines(receive(sock))
+
+        assert states(last) == {"first": "done", "second": "failed"}
+        assert "second: stopped meanwhile" in json.dumps(last)
+        assert stage.status("second")["state"] == "stopped"
+
+
 def test_changed_definitions_wait_for_their_turn_and_begin_once(place: Path) -> None:
     with running(place, app("blog"), app("shop")) as stage:
         stage.slow = True

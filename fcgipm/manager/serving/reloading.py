@@ -141,9 +141,17 @@ class Reload:
         if view is None:
             text = f"{name}: removed from the configuration meanwhile"
             self.found[name] = Outcome(state=Verdict.FAILED, text=text)
+        elif view.state is AppState.STOPPED and not self._was_stopped(name):
+            # A reload starts what was stopped before it, and undoes no stop that came after it.
+            text = f"{name}: stopped meanwhile; it stays so until `fcgipmctl start {name}`"
+            self.found[name] = Outcome(state=Verdict.FAILED, text=text)
         else:
             self._watch(Watched("reload", name, view))
             self.driver.step(events.ReloadRequested(app=name))
+
+    def _was_stopped(self, name: str) -> bool:
+        before = self._known.get(name)
+        return before is not None and before.state is AppState.STOPPED
 
     def _look(self) -> None:
         for name, active in list(self._active.items()):
