@@ -162,7 +162,7 @@ def test_the_keeper_stays_small(start: Run, place: Path) -> None:
     status = Path(f"/proc/{daemon_pid(place)}/status").read_text()
 
     (resident,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
-    assert resident * 1024 <= 19_000_000  # 17.3 with one application; 100 of them add 0.7
+    assert resident * 1024 <= 20_000_000  # 19.2 with one application; 100 of them add 0.7
 
 
 def test_a_closed_standard_error_does_not_matter(place: Path) -> None:
