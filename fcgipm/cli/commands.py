@@ -200,17 +200,23 @@ def _stream(
     if not options.follow:
         _print_lines(client, options, query, line_of)
         return ExitCode.DONE
+    managers = 0
     while True:
         with Client(client.path, client.timeout) as one:
             try:
                 _print_lines(one, options, [*query, ("follow", "1")], line_of)
             except Lost as lost:
                 one.check_fcgipm(lost, options.timeout)
+            except ClientError as error:
+                if managers and error.code is ExitCode.NO_DAEMON:
+                    raise ClientError("fcgipm has ended", ExitCode.FAILED) from None
+                raise
             time.sleep(_LOST_PAUSE)  # noqa: TID251  # as below; the daemon ends after its manager
             if not one.is_there():
                 raise ClientError("fcgipm has ended", ExitCode.FAILED)
         # As over an upgrade; what the next one shows first has come since.
         tell("the manager of fcgipm has ended; following the next one")
+        managers += 1
 
 
 def _print_lines(
