@@ -42,7 +42,7 @@ class Installation:
     def make(self, version: str, edits: Mapping[str, tuple[str, str]] | None = None) -> None:
         """Make a copy of fcgipm that calls itself *version*; *edits* replace a text by another in files of it."""
         copy = self._copies / version / "fcgipm"
-        shutil.copytree(PACKAGE, copy)  # times too, so that what is compiled there is good here
+        shutil.copytree(PACKAGE, copy, ignore=_unreadable)  # times too, so that what is compiled there is good here
         changes = {"__init__.py": (r'__version__ = "', f'__version__ = "{version}" or "'), **(edits or {})}
         for name, (before, after) in changes.items():
             path = copy / name
@@ -63,3 +63,8 @@ class Installation:
     def file(self, version: str, name: str) -> Path:
         """Return the file *name* of *version*."""
         return self._copies / version / "fcgipm" / name
+
+
+def _unreadable(directory: str, names: list[str]) -> list[str]:
+    """Return what another user has compiled for himself alone."""
+    return [name for name in names if not os.access(os.path.join(directory, name), os.R_OK)]
