@@ -79,7 +79,7 @@ class Looks:
         del self._watched[instance.number]
         instance.watch = None
         instance.ready, instance.ready_at = how, time.monotonic_ns()
-        self._context.keeping.changed()
+        self._context.keeping.changed(later=True)
         report = wire.BecameReady(instance=instance.number, how=how, at=instance.ready_at)
         self._context.reporter.report(report)
         if not instance.turns_away:

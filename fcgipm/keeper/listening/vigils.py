@@ -24,12 +24,12 @@ class Vigils:
         if not listener.vigil.is_armed:
             self._context.dispatch.watch(listener.fileno(), lambda: self.tell(listener), once=True)
         listener.vigil = vigil
-        self._context.keeping.changed()
+        self._context.keeping.changed(later=True)
 
     def tell(self, listener: Listener) -> None:
         """Report that somebody waits at *listener*."""
         listener.vigil = Vigil.AWAITED
-        self._context.keeping.changed()
+        self._context.keeping.changed(later=True)
         self._context.reporter.report(wire.SomebodyWaits(app=listener.app, generation=listener.generation))
         self.heard(listener.app)
 
