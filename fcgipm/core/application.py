@@ -64,7 +64,7 @@ def became_ready(books: Books, event: BecameReady, now: Instant, out: list[Comma
     instance.overdue_at = None
     if books.is_for_late_comer(instance):
         del books.late[instance.generation]
-        cut_at = Instant(now + books.definition.stop_timeout)
+        cut_at = books.cut_from(now)
         instance.retire("it serves a late-comer on the old listener", first_try=now, cut_at=cut_at)
     if instance.audience is Audience.VISITORS:
         books.last_ready_at = event.at
@@ -173,6 +173,6 @@ def program_changed(books: Books, now: Instant, out: list[Command]) -> None:
     if books.definition.auto_update:
         if books.mode is Mode.RUN:
             wishes.reload(books, "its files have changed", now, out)
-    elif books.generation and (books.backoff.in_force or books.trouble is Trouble.FAILED):
+    elif books.generation and books.in_trouble:
         books.trouble = Trouble.NONE
         heal(books, "its program file has changed", out)

@@ -18,7 +18,7 @@ from fcgipm.core.demand import Demand, Denial, Obstacle
 from fcgipm.core.events import InstanceId, Instant
 from fcgipm.core.instance import Audience, Instance
 from fcgipm.core.lifecycle import InstanceState
-from fcgipm.core.note import Memory, Mode
+from fcgipm.core.note import Memory, Mode, Trouble
 from fcgipm.core.policy.classic import Load
 from fcgipm.core.rollout import (
     Attempt,
@@ -252,6 +252,15 @@ class Books:
     def is_in_place(self) -> bool:
         """Whether the published listener is where the definition has it."""
         return self.generation > 0 and self.stands_at == place_of(self.definition)
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether it has failed, or waits to try again."""
+        return self.trouble is Trouble.FAILED or self.backoff.in_force
+
+    def cut_from(self, now: Instant) -> Instant:
+        """Return when the requests are cut of an instance that is to go from *now* on."""
+        return Instant(now + self.definition.stop_timeout)
 
     def slot_of(self, instance: Instance) -> Slot | None:
         """Return the slot that holds *instance*."""

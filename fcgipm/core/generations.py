@@ -265,7 +265,7 @@ def empty(books: Books, generation: int, why: str, now: Instant, out: list[Comma
 
 def drain(books: Books, why: str, now: Instant) -> None:
     """Retire every instance that is not of the published generation; one of each generation stays a little."""
-    cut_at = Instant(now + books.definition.stop_timeout)
+    cut_at = books.cut_from(now)
     last: dict[int, Instance] = {}
     for instance in books.instances.values():
         if instance.generation == books.generation:
@@ -281,7 +281,7 @@ def drain(books: Books, why: str, now: Instant) -> None:
 
 def retire_all(books: Books, why: str, now: Instant) -> None:
     """Retire every instance from a listener that stays public; after stop-timeout they are cut."""
-    cut_at = Instant(now + books.definition.stop_timeout)
+    cut_at = books.cut_from(now)
     for instance in books.instances.values():
         _let_go(instance, why, now, cut_at=cut_at)
 

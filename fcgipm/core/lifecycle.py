@@ -6,7 +6,8 @@ Every pair of state and input is a transition, ignored on purpose, or impossible
 from __future__ import annotations
 
 import enum
-from typing import Final
+from collections.abc import Collection, Mapping
+from typing import Final, TypeVar
 
 
 class InstanceState(enum.Enum):
@@ -82,9 +83,24 @@ class LifecycleError(AssertionError):
 
 def advance(state: InstanceState, given: Input) -> InstanceState:
     """Return the state after *given*."""
-    if (state, given) in IGNORED:
+    return follow(TRANSITIONS, IGNORED, state, given, "an instance")
+
+
+StateT = TypeVar("StateT", bound=enum.Enum)
+InputT = TypeVar("InputT", bound=enum.Enum)
+
+
+def follow(
+    transitions: Mapping[tuple[StateT, InputT], StateT],
+    ignored: Collection[tuple[StateT, InputT]],
+    state: StateT,
+    given: InputT,
+    whose: str,
+) -> StateT:
+    """Return what *given* makes of *state*, by the table of *whose* life it is; raise `LifecycleError`."""
+    if (state, given) in ignored:
         return state
     try:
-        return TRANSITIONS[state, given]
+        return transitions[state, given]
     except KeyError:
-        raise LifecycleError(f"an instance that is {state.value} cannot be {given.value}") from None
+        raise LifecycleError(f"{whose} that is {state.value} cannot be {given.value}") from None

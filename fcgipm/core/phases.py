@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-from fcgipm.core.lifecycle import LifecycleError
+from fcgipm.core.lifecycle import follow
 
 
 class Phase(enum.Enum):
@@ -138,19 +138,9 @@ ASKING_IMPOSSIBLE: Final = frozenset(
 
 def advance(phase: Phase, step: Step) -> Phase:
     """Return the phase after *step*."""
-    if (phase, step) in IGNORED:
-        return phase
-    try:
-        return TRANSITIONS[phase, step]
-    except KeyError:
-        raise LifecycleError(f"a generation that is {phase.value} cannot be {step.value}") from None
+    return follow(TRANSITIONS, IGNORED, phase, step, "a generation")
 
 
 def ask(asking: Asking, answer: Answer) -> Asking:
     """Return how far the probe is after *answer*."""
-    if (asking, answer) in ASKING_IGNORED:
-        return asking
-    try:
-        return ASKING[asking, answer]
-    except KeyError:
-        raise LifecycleError(f"a probe that is {asking.value} cannot be {answer.value}") from None
+    return follow(ASKING, ASKING_IGNORED, asking, answer, "a probe")

@@ -15,7 +15,7 @@ from fcgipm.core.commands import Command, Note, Retire, Severity, Topic
 from fcgipm.core.events import Instant
 from fcgipm.core.instance import Instance
 from fcgipm.core.lifecycle import InstanceState
-from fcgipm.core.note import Mode, Trouble, write
+from fcgipm.core.note import Mode, write
 from fcgipm.core.policy.classic import STARTS
 from fcgipm.core.rollout import Errand, Slot, Switch
 from fcgipm.core.schedule import audience_of, deadlines, heals_at, start_at, startable
@@ -64,8 +64,7 @@ def _note(books: Books, out: list[Command]) -> None:
     if memory != books.noted and not books.is_leaving:
         books.noted = memory
         wish = memory.wish(autostart=books.definition.autostart)
-        in_trouble = books.trouble is Trouble.FAILED or books.backoff.in_force
-        rests = memory.mode is not Mode.RUN or books.wanted == 0 or in_trouble
+        rests = memory.mode is not Mode.RUN or books.wanted == 0 or books.in_trouble
         out.append(Note(app=books.name, text=write(memory), wish="" if wish is None else write(wish), resting=rests))
 
 

@@ -56,7 +56,7 @@ def adopt(books: Books, alive: LiveInstance, now: Instant) -> None:
     if alive.estranged and not books.generation:
         is_old = False  # visitors still come to it: a new listener takes its place first
     if alive.asked or is_old or books.mode is not Mode.RUN:
-        cut_at = Instant(now + books.definition.stop_timeout)
+        cut_at = books.cut_from(now)
         instance.retire("its removal was under way", first_try=now, cut_at=cut_at)
 
 

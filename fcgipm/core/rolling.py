@@ -63,8 +63,7 @@ def _replace(books: Books, stale: list[Slot], replacement: Instance, now: Instan
     old = books.instances.get(slot.instance) if slot.instance is not None else None
     slot.instance = replacement.id
     if old is not None and old.is_staying:
-        cut_at = Instant(now + books.definition.stop_timeout)
-        old.retire("replaced", first_try=now, cut_at=cut_at)
+        old.retire("replaced", first_try=now, cut_at=books.cut_from(now))
 
 
 # ── left halfway ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -94,8 +93,7 @@ def go_on(books: Books, generation: int, now: Instant, out: list[Command]) -> No
     for slot in _stale(books, change)[:surplus]:
         books.slots.remove(slot)
         assert slot.instance is not None
-        cut_at = Instant(now + books.definition.stop_timeout)
-        books.instances[slot.instance].retire("replaced", first_try=now, cut_at=cut_at)
+        books.instances[slot.instance].retire("replaced", first_try=now, cut_at=books.cut_from(now))
 
 
 def _met(books: Books) -> list[Instance]:

@@ -48,7 +48,7 @@ def turn_away(books: Books, now: Instant, out: list[Command]) -> None:
             else:
                 books.demand.judge_by(books.turning.not_before)
     elif refuser.is_staying and (_is_other(books, refuser, grounds) or _rests(books)):
-        cut_at = Instant(now + books.definition.stop_timeout)
+        cut_at = books.cut_from(now)
         why = (
             "nobody has to be turned away any more" if grounds is None else "others are to be turned away than it does"
         )

@@ -182,7 +182,7 @@ def is_gone(books: Books) -> bool:
 
 def has_failed(books: Books) -> bool:
     """Return whether it is in the kind of trouble that on-failure is about."""
-    return books.mode is Mode.RUN and (books.trouble is Trouble.FAILED or books.backoff.in_force)
+    return books.mode is Mode.RUN and books.in_trouble
 
 
 # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
