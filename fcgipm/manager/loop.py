@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
 import socket
 import struct
 import traceback
@@ -16,6 +15,7 @@ from fcgipm import wire
 from fcgipm.core import events
 from fcgipm.core.commands import Severity
 from fcgipm.linux import memory
+from fcgipm.linux.descriptors import close_all
 from fcgipm.log import wall_clock
 from fcgipm.manager import translate
 from fcgipm.manager.connectors.connector import serve_connector
@@ -214,7 +214,7 @@ class Manager:
                 if member is not None:
                     state.logs.watch(member.app, report.instance, report.pid, descriptors)
                 else:
-                    _close_all(descriptors)
+                    close_all(descriptors)
             case wire.Exited():
                 ended = state.instances.get(report.instance)
                 gone = None if ended is None else ended.app
@@ -281,8 +281,3 @@ def _take_answer(
             driver.probing.connected(report, descriptors)
         case wire.ConnectFailed():
             driver.probing.failed(report)
-
-
-def _close_all(descriptors: list[int]) -> None:
-    for number in descriptors:
-        os.close(number)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import array
 import json
-import os
 import socket
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 from fcgipm.codec import from_json, to_json
+from fcgipm.linux.descriptors import close_all, copies
 from fcgipm.wire.orders import ORDERS, Order
 from fcgipm.wire.reports import REPORTS, Report
 
@@ -76,8 +76,8 @@ class Channel(Generic[MessageT]):
     def close(self) -> None:
         """Close the socket and every descriptor that waits to be sent or was received and not handed out."""
         for _, descriptors in self._outgoing:
-            _close_all(descriptors)
-        _close_all(self._descriptors)
+            close_all(descriptors)
+        close_all(self._descriptors)
         self._outgoing.clear()
         self._descriptors.clear()
         self._pieces.clear()
@@ -97,11 +97,11 @@ class Channel(Generic[MessageT]):
         if self.backlog + len(text) > MAX_BACKLOG:
             error = f"{self.backlog} bytes wait to be read"
             raise BacklogFull(error)
-        copies = _copies(descriptors)  # may fail, and then nothing is queued
+        given = copies(descriptors)  # may fail, and then nothing is queued
         chunks = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
         for chunk in chunks[:-1]:
             self._outgoing.append((_MORE + chunk, ()))
-        self._outgoing.append((_LAST + chunks[-1], copies))
+        self._outgoing.append((_LAST + chunks[-1], given))
         self.backlog += len(text)
         self.flush()
 
@@ -118,7 +118,7 @@ class Channel(Generic[MessageT]):
                 raise WireClosed(str(error)) from error
             self._outgoing.popleft()
             self.backlog -= len(packet) - 1
-            _close_all(descriptors)
+            close_all(descriptors)
 
     def receive(self, limit: int = 64) -> Iterator[tuple[MessageT, list[int]]]:
         """Yield the messages that have come, with their descriptors (close-on-exec, the caller's to close).
@@ -178,19 +178,3 @@ def keeper_end(sock: socket.socket) -> Channel[Order]:
 def manager_end(sock: socket.socket) -> Channel[Report]:
     """Return the manager's end: it sends `Order` and receives `Report`."""
     return Channel(sock, REPORTS)
-
-
-def _copies(descriptors: Sequence[int]) -> tuple[int, ...]:
-    """Return a copy of each descriptor; where one cannot be made, none is left."""
-    made: list[int] = []
-    try:
-        made.extend(os.dup(number) for number in descriptors)
-    except OSError:
-        _close_all(made)
-        raise
-    return tuple(made)
-
-
-def _close_all(descriptors: Sequence[int]) -> None:
-    for number in descriptors:
-        os.close(number)

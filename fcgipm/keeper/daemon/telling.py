@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import errno
-import os
 import select
 import time
 from collections import deque
@@ -14,6 +12,7 @@ from typing import Final
 
 from fcgipm.config.schema import MILLISECOND, SECOND
 from fcgipm.keeper.dispatch import Dispatch
+from fcgipm.linux.descriptors import close_all, copies
 from fcgipm.linux.systemd import NotifySocket, Service
 
 _MICROSECOND: Final = 1_000
@@ -136,8 +135,7 @@ class Telling:
             if not self._waiting and self._sock.send(state, descriptors):
                 self._failed = False
             elif len(self._waiting) < _MOST_WAITING:
-                copies = _copies(descriptors)
-                self._waiting.append((state, copies))
+                self._waiting.append((state, copies(descriptors)))
                 self._dispatch.watch(self._sock.fileno(), self._flush, read=False, write=True)
             else:
                 raise OSError(errno.ENOBUFS, f"{len(self._waiting)} messages wait to be read")
@@ -154,7 +152,7 @@ class Telling:
             except OSError as error:
                 self._fail(state, error)
             self._waiting.popleft()
-            _close_all(descriptors)
+            close_all(descriptors)
         self._dispatch.forget(self._sock.fileno())
 
     def _fail(self, state: str, error: OSError) -> None:
@@ -173,22 +171,7 @@ class Telling:
         while self._waiting and poller.poll(max(0, end - time.monotonic_ns()) // MILLISECOND):
             self._flush()
         while self._waiting:
-            _close_all(self._waiting.popleft()[1])
+            close_all(self._waiting.popleft()[1])
         self._dispatch.forget(self._sock.fileno())
         self._sock.close()
         self._sock = None
-
-
-def _copies(descriptors: Sequence[int]) -> tuple[int, ...]:
-    with contextlib.ExitStack() as undo:
-        copies = []
-        for number in descriptors:
-            copies.append(os.dup(number))
-            undo.callback(os.close, copies[-1])
-        undo.pop_all()
-    return tuple(copies)
-
-
-def _close_all(descriptors: Sequence[int]) -> None:
-    for number in descriptors:
-        os.close(number)

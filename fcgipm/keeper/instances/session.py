@@ -28,15 +28,23 @@ class Process:
 
 def hold(stat: procfs.Stat) -> Process | None:
     """Return the process with a new descriptor of it; None if it has ended meanwhile."""
+    return hold_started(stat.pid, stat.started)
+
+
+def hold_started(pid: int, started: int) -> Process | None:
+    """Return process *pid* with a new descriptor, if it is the one *started* then (clock ticks); None if it is not."""
     try:
-        pidfd = pidfds.open_process(stat.pid)
+        pidfd = pidfds.open_process(pid)
     except ProcessLookupError:
         return None
     try:
-        if procfs.stat(stat.pid).started == stat.started:
-            return Process(stat.pid, pidfd)
+        if procfs.stat(pid).started == started:
+            return Process(pid, pidfd)
     except (FileNotFoundError, ProcessLookupError):
         pass
+    except BaseException:
+        os.close(pidfd)
+        raise
     os.close(pidfd)
     return None
 

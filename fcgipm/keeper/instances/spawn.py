@@ -21,6 +21,7 @@ from fcgipm.keeper.instances import shortage
 from fcgipm.keeper.instances.recipe import Recipe
 from fcgipm.linux import dispositions, procfs
 from fcgipm.linux import pidfd as pidfds
+from fcgipm.linux.descriptors import close_all
 
 if TYPE_CHECKING:
     from fcgipm.keeper.roots.scripts import Script
@@ -96,9 +97,9 @@ def begin(recipe: Recipe, listener_fd: int, script: Script | None = None, *, hel
         step = "fork"
         pid, pidfd = _fork(recipe, lifted or descriptors, script, held=held)
     except (OSError, MemoryError) as error:
-        _close_all(opened)
+        close_all(opened)
         raise SpawnError(step, _text(error), shortage=shortage.is_one(error)) from error
-    _close_all([status_w, stdout_w, stderr_w, *lifted])
+    close_all([status_w, stdout_w, stderr_w, *lifted])
     return Starting(pid, pidfd, status_r, stdout_r, stderr_r)
 
 
@@ -123,7 +124,7 @@ def finish(starting: Starting) -> None:
     if not told:
         return
     pidfds.wait(starting.pidfd, _FAREWELL)  # it does nothing after its message but exit
-    _close_all([starting.pidfd, starting.stdout_fd, starting.stderr_fd])
+    close_all([starting.pidfd, starting.stdout_fd, starting.stderr_fd])
     step, error, number = told.decode(errors="replace").split("\0")
     raise SpawnError(step, error, shortage=shortage.is_of_all(int(number)))
 
@@ -132,7 +133,7 @@ def abandon(starting: Starting) -> None:
     """Undo `begin`: kill the child, which is reaped here or, if it does not end at once, as any child of ours."""
     pidfds.send(starting.pidfd, signal.SIGKILL)
     pidfds.wait(starting.pidfd, _FAREWELL)
-    _close_all([starting.status_fd, starting.pidfd, starting.stdout_fd, starting.stderr_fd])
+    close_all([starting.status_fd, starting.pidfd, starting.stdout_fd, starting.stderr_fd])
 
 
 def _fork(recipe: Recipe, descriptors: Sequence[int], script: Script | None, *, held: bool) -> tuple[int, int]:
@@ -271,8 +272,3 @@ def _text(error: BaseException) -> str:
     if isinstance(error, ValueError):
         return str(error)  # what setrlimit raises, with a text of its own
     return repr(error)
-
-
-def _close_all(descriptors: list[int]) -> None:
-    for number in descriptors:
-        os.close(number)

@@ -17,7 +17,7 @@ from fcgipm.keeper.keeping import carried
 from fcgipm.keeper.keeping.carried import Carried
 from fcgipm.keeper.keeping.program import Program
 
-_LAST_STANDARD: Final = 2
+LAST_STANDARD: Final = 2
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ def _close_on_exec(spared: set[int]) -> None:
     """Let nothing be inherited but the standard descriptors and those that are *spared*."""
     for name in os.listdir("/proc/self/fd"):
         number = int(name)
-        if number > _LAST_STANDARD and number not in spared:
+        if number > LAST_STANDARD and number not in spared:
             with contextlib.suppress(OSError):  # that of the listing itself
                 os.set_inheritable(number, False)
 

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fcgipm.keeper.keeping.execing import LAST_STANDARD
 from fcgipm.keeper.keeping.heritage import LOG, given_key, listener_key, output_key, own_key
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from fcgipm.keeper.keeping.record import Record
     from fcgipm.keeper.listening.listeners import Listeners
     from fcgipm.keeper.listening.own_sockets import OwnSockets
-
-_LAST_STANDARD = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +85,4 @@ class HandingOver:
         found |= {given_key(os.fstat(number).st_ino): number for number in context.given.descriptors()}
         found |= {own_key(name): number for name, number in self.own.handed()}
         log = context.log.sink.fileno()
-        return {**found, **self.runtime.descriptors(), **({LOG: log} if log > _LAST_STANDARD else {})}
+        return {**found, **self.runtime.descriptors(), **({LOG: log} if log > LAST_STANDARD else {})}

@@ -1,9 +1,9 @@
-"""Where the descriptors come from that a keeper takes over: its predecessor's, systemd's, or those of instances."""
+"""Where the descriptors come from that a keeper takes over: its predecessor's, or those of instances."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -52,8 +52,6 @@ class Heritage:
 
     inherited: Mapping[str, int] = field(default_factory=dict)
     """Over an execve of the keeper, by the keys above and others of who did that."""
-    stored: Sequence[int] = ()
-    """By systemd, in whatever order: sockets, told apart by their inodes."""
     _taken: set[int] = field(default_factory=set)
 
     def take(self, kept: KeptListener, holders: Iterable[Process] = ()) -> int | None:
@@ -61,10 +59,9 @@ class Heritage:
 
         Where we have not been given it, it is taken from one of *holders*, processes that have it.
         """
-        candidates = [self.inherited.get(listener_key(kept.inode)), *self.stored]
-        for number in candidates:
-            if number is not None and number not in self._taken and os.fstat(number).st_ino == kept.inode:
-                return self._give(number)
+        number = self.inherited.get(listener_key(kept.inode))
+        if number is not None and number not in self._taken and os.fstat(number).st_ino == kept.inode:
+            return self._give(number)
         taken = (_taken_from(holder, f"socket:[{kept.inode}]") for holder in holders)
         return next((number for number in taken if number is not None), None)
 
@@ -92,7 +89,7 @@ class Heritage:
 
     def left(self) -> list[int]:
         """Return what was not taken."""
-        return [number for number in (*self.inherited.values(), *self.stored) if number not in self._taken]
+        return [number for number in self.inherited.values() if number not in self._taken]
 
     def close(self) -> None:
         """Close what was not taken."""

@@ -136,17 +136,17 @@ def await_end(manager: KeptProcess) -> bool:
     While it lives it may hold a port that is to be bound.
     """
     try:
-        pidfd = pidfds.open_process(manager.pid)
+        process = session.hold_started(manager.pid, manager.start_time)
     except OSError:
         return True
+    if process is None:
+        return True
     try:
-        if procfs.stat(manager.pid).started != manager.start_time:
-            return True
-        return pidfds.has_ended(pidfd, _FAREWELL // MILLISECOND)
+        return pidfds.has_ended(process.pidfd, _FAREWELL // MILLISECOND)
     except OSError:
         return True
     finally:
-        os.close(pidfd)
+        os.close(process.pidfd)
 
 
 def holds(pid: int, inode: int, kind: str = "socket") -> bool:

@@ -80,6 +80,7 @@ class Record:
         self._books = books
         self._instances, self._listeners, self._notes, self._scripts = _Texts(), _Texts(), _Texts(), _Texts()
         self._boot_id, self._name_space = boot_id(), name_space()
+        self._manager: KeptProcess | None = None
 
     def text(self) -> bytes:
         """Return the record as it is to be written."""
@@ -134,10 +135,17 @@ class Record:
             started_unix=books.started_unix,
             highest=books.book.highest,
             ending=books.ending.decided,
-            manager=_process(books.supervisor.pid),
+            manager=self._kept_manager(),
             strays=books.strays.kept(),
             generations=books.listeners.known.generations(),
         )
+
+    def _kept_manager(self) -> KeptProcess | None:
+        """Return the manager; the kernel is asked once when each was started."""
+        pid = self._books.supervisor.pid
+        if pid is None or self._manager is None or self._manager.pid != pid:
+            self._manager = _process(pid)
+        return self._manager
 
 
 def _of_listener(listener: Listener) -> _Item:

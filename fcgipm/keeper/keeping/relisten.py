@@ -16,7 +16,7 @@ from fcgipm.keeper.keeping.takeback import Stored
 from fcgipm.keeper.listening import canaries
 from fcgipm.keeper.listening.listener import Listener
 from fcgipm.keeper.listening.socketfile import SocketFile
-from fcgipm.keeper.listening.sockets import FileId, SocketError
+from fcgipm.keeper.listening.sockets import FileId, SocketError, copy_of, family_of
 from fcgipm.linux.sock_diag import Endpoint
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Relistening:
     def _listener(
         self, kept: KeptListener, sock: socket.socket | None, names: SocketFile | None, stored: str
     ) -> Listener:
-        family = socket.AF_UNIX if not kept.port else socket.AF_INET6 if ":" in kept.address else socket.AF_INET
+        family = family_of(kept.address) if kept.port else socket.AF_UNIX
         endpoint = Endpoint(kept.inode, kept.private or kept.public, kept.port or None, family, kept.address or None)
         return Listener(
             app=kept.app,
@@ -138,7 +138,7 @@ class Relistening:
     def _socket(self, kept: KeptListener, holders: list[Process]) -> socket.socket | None:
         known = self._taken.get(kept.inode)
         if known is not None:
-            return socket.socket(fileno=os.dup(known.fileno()))  # not `dup`: that sets a flag, which is everybody's
+            return copy_of(known)
         sock = self.stored.take(kept) if holders else None
         if sock is None:
             number = self.heritage.take(kept, holders)

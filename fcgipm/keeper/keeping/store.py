@@ -6,19 +6,17 @@ Each is stored under a name that tells whose it is, ``listener/GENERATION/APP``,
 from __future__ import annotations
 
 import itertools
-import zlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from fcgipm.counting import counted
+from fcgipm.keeper.keeping.state import checksums
 from fcgipm.linux.systemd import LONGEST_NAME, Passed
 
 if TYPE_CHECKING:
     from fcgipm.keeper.listening.listener import Listener
 
 _PREFIX: Final = "listener/"
-_DIGITS: Final = 16
-"""Of a digest in the place of what does not fit into a name."""
 
 
 def name_of(app: str, generation: int) -> str:
@@ -26,9 +24,8 @@ def name_of(app: str, generation: int) -> str:
     name = f"{_PREFIX}{generation}/{app}"
     if len(name) <= LONGEST_NAME:
         return name
-    text = app.encode(errors="surrogateescape")
-    digest = f"{zlib.crc32(text):08x}{zlib.adler32(text):08x}"[:_DIGITS]
-    return f"{name[: LONGEST_NAME - _DIGITS - 1]}~{digest}"
+    digest = checksums(app.encode(errors="surrogateescape"))
+    return f"{name[: LONGEST_NAME - len(digest) - 1]}~{digest}"
 
 
 def is_stored(passed: Passed) -> bool:

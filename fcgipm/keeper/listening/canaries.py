@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fcgipm.keeper.listening import foreign, rights, socketfile
 from fcgipm.keeper.listening.listener import Listener
-from fcgipm.keeper.listening.sockets import SocketError
+from fcgipm.keeper.listening.sockets import SocketError, family_of
 from fcgipm.linux.sock_diag import endpoint_of
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def connection_to(listener: Listener) -> socket.socket:
 
 
 def _connection_to_port(address: str, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    sock = socket.socket(family_of(address), socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         with contextlib.suppress(BlockingIOError):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from fcgipm.keeper.listening.sockets import SocketError, is_internet
+from fcgipm.keeper.listening.sockets import SocketError, family_of, host_and_port, is_internet
 from fcgipm.linux.systemd import Passed
 
 if TYPE_CHECKING:
@@ -108,10 +108,10 @@ def _is_at(sock: socket.socket, app: Application) -> bool:
     """Return whether *sock* listens where the definition of *app* says."""
     if is_internet(sock):
         host, port, *_ = sock.getsockname()
-        family = socket.AF_INET6 if ":" in app.address else socket.AF_INET
-        if port != app.port or family != sock.family:
+        if port != app.port or family_of(app.address) != sock.family:
             return False
-        return socket.inet_pton(family, host.partition("%")[0]) == socket.inet_pton(family, app.address)
+        mine, its = (socket.inet_pton(sock.family, text) for text in (host.partition("%")[0], app.address))
+        return mine == its
     path = sock.getsockname()
     if app.port is not None or app.socket is None or not isinstance(path, str) or not path:
         return False
@@ -123,11 +123,11 @@ def _is_at(sock: socket.socket, app: Application) -> bool:
 def _where(sock: socket.socket) -> str:
     name = sock.getsockname()
     if is_internet(sock):
-        return f"[{name[0]}]:{name[1]}" if sock.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+        return host_and_port(name[0], name[1])
     return name.decode(errors="replace").replace("\0", "@") if isinstance(name, bytes) else name or "no address"
 
 
 def _place_of(app: Application) -> str:
     if app.port is None:
         return str(app.socket)
-    return f"[{app.address}]:{app.port}" if ":" in app.address else f"{app.address}:{app.port}"
+    return host_and_port(app.address, app.port)

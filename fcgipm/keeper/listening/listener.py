@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fcgipm import wire
 from fcgipm.config.schema import Application
 from fcgipm.keeper.listening.socketfile import SocketFile
+from fcgipm.keeper.listening.sockets import host_and_port
 from fcgipm.linux.sock_diag import Endpoint
 
 
@@ -98,8 +99,7 @@ class Listener:
         """``unix:PATH`` or ``tcp:HOST:PORT``."""
         if self.where is None:
             return f"unix:{self.public}"
-        host, port = self.where
-        return f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}"
+        return f"tcp:{host_and_port(*self.where)}"
 
     @property
     def bound(self) -> str:

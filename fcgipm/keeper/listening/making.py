@@ -65,10 +65,6 @@ class Making:
         if not names.private == kept.private == sock.getsockname() or names.file != FileId(kept.device, kept.file):
             names.leave()
             raise SocketError(f"{kept.private} is another by now")
-        number = name.partition(".")[0]
-        if kept.app not in self._numbers and "/" in kept.app and number.isdecimal():
-            self._numbers[kept.app] = int(number)
-            self._last_number = max(self._last_number, int(number))
         return names
 
     def _unix(self, app: Application, generation: int, others: Sequence[Listener]) -> Listener:
@@ -162,7 +158,7 @@ class Files:
 
 
 def _given(app: Application, generation: int, given: socket.socket) -> Listener:
-    sock = socket.socket(fileno=os.dup(given.fileno()))  # not `dup`: that sets a flag, which is everybody's
+    sock = sockets.copy_of(given)
     return Listener(
         app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), names=None,
         where=None if app.port is None else (app.address, app.port), published=False,
@@ -176,7 +172,7 @@ def _tcp(app: Application, port: int, generation: int, others: Sequence[Listener
         # The socket belongs to the address, and goes with it from one application to another.
         if before.sock is None:
             raise SocketError(f"{before.address}: instances that were adopted still have it, and end first")
-        sock = before.sock.dup()
+        sock = sockets.copy_of(before.sock)
         sock.listen(app.listen_queue_depth)
     else:
         try:

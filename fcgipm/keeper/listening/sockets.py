@@ -47,8 +47,7 @@ def id_of(name: str, directory: int) -> FileId | None:
 
 def bind_tcp(address: str, port: int, depth: int) -> socket.socket:
     """Return a socket that listens on *address* (IPv4 or IPv6) and *port*; raise OSError."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = socket.socket(family_of(address), socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((address, port))
@@ -57,6 +56,21 @@ def bind_tcp(address: str, port: int, depth: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def family_of(address: str) -> socket.AddressFamily:
+    """Return whether *address* is one of IPv6, or of IPv4."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def host_and_port(address: str, port: int) -> str:
+    """Return ``ADDRESS:PORT``, one of IPv6 in brackets."""
+    return f"[{address}]:{port}" if family_of(address) == socket.AF_INET6 else f"{address}:{port}"
+
+
+def copy_of(sock: socket.socket) -> socket.socket:
+    """Return another descriptor of the same socket; its own `dup` sets a flag, which is everybody's."""
+    return socket.socket(fileno=os.dup(sock.fileno()))
 
 
 def is_internet(sock: socket.socket) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from typing import TYPE_CHECKING, Final
 
 from fcgipm.config.schema import SECOND
+from fcgipm.keeper.instances import session
 from fcgipm.linux import pidfd as pidfds
-from fcgipm.linux import procfs
 
 if TYPE_CHECKING:
     from fcgipm.keeper.context import Context
@@ -50,14 +51,7 @@ class Farewell:
 
 def _held(manager: KeptProcess) -> int | None:
     """Return a descriptor of the process *manager*; None where it has ended."""
-    try:
-        pidfd = pidfds.open_process(manager.pid)
-    except OSError:
-        return None
-    try:
-        if procfs.stat(manager.pid).started == manager.start_time:
-            return pidfd
-    except OSError:
-        pass
-    os.close(pidfd)
+    with contextlib.suppress(OSError):
+        process = session.hold_started(manager.pid, manager.start_time)
+        return None if process is None else process.pidfd
     return None
