@@ -110,12 +110,15 @@ def _reloaded(before: AppView, now: AppView) -> Outcome:
     if now.state is AppState.STARTING:
         return Outcome(state=Verdict.PENDING, text=f"{now.name}: {now.reason or now.state.value}")
     old = sum(instance.generation < now.generation for instance in now.instances)
+    finish = f"{counted(old, 'old instance')} still {'finishes' if old == 1 else 'finish'}"
+    if old and now.shares_listener:
+        text = f"{now.name}: generation {now.generation} is complete, but visitors may meet the old one: {finish}"
+        return Outcome(state=Verdict.PENDING, text=text)
     if now.state is AppState.IDLE:
         how = "idle; the next visitor gets an instance of it"
     else:
         how = f"{now.ready} of {_instances(now.wanted)} ready"
-    still = f"; {counted(old, 'old instance')} still {'finishes' if old == 1 else 'finish'}" if old else ""
-    text = f"{now.name}: reloaded, generation {now.generation}, {how}{still}"
+    text = f"{now.name}: reloaded, generation {now.generation}, {how}{f'; {finish}' if old else ''}"
     return Outcome(state=Verdict.DONE, text=text)
 
 

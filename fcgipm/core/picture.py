@@ -36,6 +36,7 @@ def picture(books: Books, now: Instant) -> AppView:
         denied="" if books.denied is None else books.denied.value,
         load=None if books.demand.load is None or not books.follows_demand else _load_factor(books, now),
         instances=tuple(instance.view() for instance in books.instances.values()),
+        shares_listener=not books.switches,
         rollout=_rollout(books),
         given_up=books.given_up,
     )

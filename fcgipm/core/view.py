@@ -118,6 +118,8 @@ class AppView:
     load: Fraction | None
     """The load factor, 1 = all instances busy all the time; None where nobody keeps count."""
     instances: tuple[InstanceView, ...]
+    shares_listener: bool = False
+    """Whether all generations have one listener: who comes may meet an old instance until that is gone."""
     rollout: Rollout | None = None
     """The generation on its way to replace the published one; None where none is."""
     given_up: GivenUp | None = None
