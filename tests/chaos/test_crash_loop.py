@@ -12,7 +12,7 @@ from chaos.conftest import FULL, TIME_BOX, Record
 from chaos.scene import Scene
 from harness.waiting import until
 
-SECONDS = min(600, int(2.5 * TIME_BOX)) if FULL else 4
+SECONDS = min(600, TIME_BOX) if FULL else 4
 ENDLESS = "min-server-life = 0\nrestart-delay = 0\n"
 
 

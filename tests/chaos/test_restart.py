@@ -17,7 +17,7 @@ StartScene = Callable[..., Scene]
 def test_restart_of_a_saturated_application(scene: StartScene, rounds: Rounds, record: Record, kind: str) -> None:
     stage = scene(kind)
     with stage.crowd() as (crowd, _):
-        for _ in rounds(1, 200):
+        for _ in rounds(1, 50):
             stage.saturate()
             before = stage.pids()
             stage.ctl("restart", "app")
