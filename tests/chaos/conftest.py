@@ -1,7 +1,7 @@
 """Fixtures of the faults: how many of them, how many tests at a time, and the table of what they have shown.
 
-``CHAOS=full`` asks for the full size; with CHAOS_SECONDS each test gives its faults no more time than that. What was seen
-is in the table, which goes to the file CHAOS_TABLE.
+``CHAOS=full`` asks for the full size, with CHAOS_SECONDS for no more time than that in each test. What was seen is in
+the table, which goes to the file CHAOS_TABLE.
 """
 
 from __future__ import annotations
