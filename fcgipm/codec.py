@@ -26,17 +26,25 @@ class CodecError(ValueError):
 
 def to_json(value: Any) -> Any:
     """Return *value* as what `json.dumps` takes."""
-    if isinstance(value, enum.Enum):
-        return value.value
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if dataclasses.is_dataclass(value):
-        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [to_json(item) for item in value]
-    message = f"cannot encode {type(value).__name__}"
+    writer = _writer(type(value))  # type: ignore[arg-type]  # as below
+    return value if writer is None else writer(value)
+
+
+@functools.cache
+def _writer(kind: type) -> Callable[[Any], Any] | None:
+    """Return what makes JSON of a *kind*; None: it is JSON itself."""
+    if issubclass(kind, enum.Enum):
+        return lambda value: value.value
+    if issubclass(kind, (bool, int, float, str, types.NoneType)):
+        return None
+    if dataclasses.is_dataclass(kind):
+        names = [field.name for field in dataclasses.fields(kind)]
+        return lambda value: {name: to_json(getattr(value, name)) for name in names}
+    if issubclass(kind, Mapping):
+        return lambda value: {str(key): to_json(item) for key, item in value.items()}
+    if issubclass(kind, (tuple, list)):
+        return lambda value: [to_json(item) for item in value]
+    message = f"cannot encode {kind.__name__}"
     raise TypeError(message)
 
 

@@ -65,7 +65,7 @@ class Dispatch:
         """Descriptors that are not watched until their trouble has had its time."""
         self.ended = False
         self.before_sleep: Callable[[], None] = lambda: None
-        """Called when all that has happened is dealt with."""
+        """Called when all that has happened is dealt with, and again before each sleep."""
 
     def hold(self, holder: Holder) -> None:
         """Ask *holder* for its deadline each time before sleeping."""
@@ -120,6 +120,7 @@ class Dispatch:
             # What was called before may have closed this one, and its number may be another's by now.
             if call is not None and self._calls.get(descriptor) is call:
                 self._guarded(descriptor, call)
+        self._guarded("before sleep", self.before_sleep)  # those who wait for it have waited for nothing else
         if self._resting:
             self._wake()
         for holder in self._holders:

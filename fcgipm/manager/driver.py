@@ -11,7 +11,7 @@ from typing import Any, Final
 from fcgipm import wire
 from fcgipm.config.schema import Change
 from fcgipm.core import events
-from fcgipm.core.commands import Command, Probe, Severity, Shutdown, Spawn, Tell, Topic
+from fcgipm.core.commands import Command, Note, Probe, Severity, Shutdown, Spawn, Tell, Topic
 from fcgipm.core.events import Instant
 from fcgipm.log import wall_clock
 from fcgipm.manager import translate
@@ -101,7 +101,9 @@ class Driver:
         return samples
 
     def _give(self, event: events.Event, now: Instant) -> None:
-        for command in self.state.engine.step(event, now):
+        # Notes first: what the keeper does while a child is between fork and exec costs it most.
+        commands = self.state.engine.step(event, now)
+        for command in sorted(commands, key=lambda one: not isinstance(one, Note)):
             self._carry_out(command)
 
     def note(self, tell: Tell, severity: str) -> None:

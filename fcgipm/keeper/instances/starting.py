@@ -122,16 +122,19 @@ class Starting:
             self.failed(app.name, order.instance, "preparing it", text or "no memory", shortage=is_one(error))
 
     def _begin(self, app: Application, order: wire.Spawn, listener: Listener) -> None:
+        # What is looked at between fork and exec costs a copy of its page: what can be worked out before is.
         if order.turns_away is None:
             with self._dynamic.checked(app) as script:
                 recipe = self._recipe(app, order.generation)
+                digest = digest_of(recipe)
                 starting = spawn.begin(recipe, listener.fileno(), script, held=True)
         else:
             loaded, nofile = self._context.loaded, self._context.nofile
             recipe = recipe_of_refuser(loaded, order.turns_away, order.above, nofile=nofile)
+            digest = digest_of(recipe)
             starting = spawn.begin(recipe, listener.fileno(), held=True)
         try:
-            self._enter(app, order, listener, digest_of(recipe), starting)
+            self._enter(app, order, listener, digest, starting)
         except (OSError, MemoryError):
             spawn.abandon(starting)
             raise
