@@ -172,6 +172,20 @@ def canaries(commands: Sequence[Command]) -> list[int]:
     return [one.instance for one in commands if isinstance(one, cmd.Spawn) and one.canary]
 
 
+def alive(number: int, generation: int = 1, *, is_ready: bool = True, outdated: bool = False) -> LiveInstance:
+    """Return an instance of "blog" that the next manager finds."""
+    return LiveInstance(
+        instance=InstanceId(number),
+        app="blog",
+        generation=generation,
+        pid=1000 + number,
+        started_at=START,
+        ready_at=START if is_ready else None,
+        asked=False,
+        outdated=outdated,
+    )
+
+
 def running(application: Application, processes: int = 1) -> Simulation:
     """Return a simulation in which instances 1 … *processes* of *application* are ready."""
     sim = Simulation(application)

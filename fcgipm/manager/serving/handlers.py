@@ -12,12 +12,12 @@ from aiohttp import web
 from fcgipm.codec import to_json
 from fcgipm.core import events
 from fcgipm.core.outcome import Outcome, Verdict
-from fcgipm.counting import counted
 from fcgipm.manager.connectors.answer import Answer, Ending
 from fcgipm.manager.observing.reach import addresses_of
 from fcgipm.manager.serving import outcomes, showing
 from fcgipm.manager.serving.arguments import processes, unknown_app
 from fcgipm.manager.serving.call import Call, answer, check_known
+from fcgipm.manager.serving.reading import read
 from fcgipm.manager.serving.refusal import Refused, misused
 from fcgipm.manager.serving.reload import reload
 from fcgipm.manager.serving.request import RequestError, request
@@ -62,15 +62,7 @@ def _event(call: Call, app: str) -> events.Event:
 async def apply(call: Call) -> web.StreamResponse:
     """Have the configuration read again."""
     before = outcomes.views(call.driver.state)
-    future = call.driver.ask_apply()
-    try:
-        applied = await asyncio.wait_for(future, call.arguments.timeout)
-    except TimeoutError:
-        text = f"the keeper has not read the configuration within {call.arguments.timeout:g} s"
-        raise Refused(504, text, ExitCode.TIMED_OUT) from None
-    if applied.problems:
-        text = f"the configuration has {counted(len(applied.problems), 'problem')}; nothing was changed"
-        raise Refused(422, text, ExitCode.FAILED, problems=list(applied.problems))
+    applied = await read(call, call.driver.ask_apply())
     more = {"changes": to_json(applied.changes), "warnings": list(applied.warnings)}
     watched = outcomes.of_apply(call.driver.state, applied.changes, before)
     return await _outcome(call, watched, more)

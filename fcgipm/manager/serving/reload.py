@@ -14,7 +14,8 @@ from fcgipm.codec import to_json
 from fcgipm.core.outcome import Outcome, Verdict
 from fcgipm.counting import counted
 from fcgipm.manager.serving.call import Call, answer
-from fcgipm.manager.serving.refusal import Refused, misused
+from fcgipm.manager.serving.reading import read
+from fcgipm.manager.serving.refusal import misused
 from fcgipm.manager.serving.reloading import Reload, would_be
 from fcgipm.verbs import ExitCode
 
@@ -27,11 +28,11 @@ async def reload(call: Call) -> web.StreamResponse:
             raise misused(f"cannot reload {name}: it is external, managed elsewhere")
     end = asyncio.get_running_loop().time() + arguments.timeout
     if arguments.dry_run:
-        applied = await _read(driver.ask_apply(apps=arguments.apps or None, dry_run=True), call)
+        applied = await read(call, driver.ask_apply(apps=arguments.apps or None, dry_run=True))
         found = would_be(driver.state, arguments.apps, applied)
         return answer({"version": 1, "dry_run": True, "apps": _shown(found), **_more(applied)})
     going = Reload(driver, arguments.apps, arguments.parallel)
-    applied = await _read(going.begin(), call)
+    applied = await read(call, going.begin())
     if not arguments.wait:
         return answer({"version": 1, "apps": _shown(going.found), **_more(applied)})
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
@@ -45,20 +46,6 @@ async def reload(call: Call) -> web.StreamResponse:
     await response.write(_line({**_outcome(going, arguments.timeout), **_more(applied)}))
     await response.write_eof()
     return response
-
-
-async def _read(future: asyncio.Future[wire.Applied], call: Call) -> wire.Applied:
-    """Return what the keeper has read; raise `Refused` where it is of no use, or does not come."""
-    seconds = call.arguments.timeout
-    try:
-        applied = await asyncio.wait_for(asyncio.shield(future), seconds)
-    except TimeoutError:
-        text = f"the keeper has not read the configuration within {seconds:g} s; the reload goes on when it has"
-        raise Refused(504, text, ExitCode.TIMED_OUT) from None
-    if applied.problems:
-        text = f"the configuration has {counted(len(applied.problems), 'problem')}; nothing was changed"
-        raise Refused(422, text, ExitCode.FAILED, problems=list(applied.problems))
-    return applied
 
 
 def _more(applied: wire.Applied) -> dict[str, Any]:

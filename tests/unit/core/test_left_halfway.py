@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from harness.simulation import START, Simulation, blog, canaries, publications, retirements, running, spawns, tcp
+from harness.simulation import Simulation, alive, blog, canaries, publications, retirements, running, spawns, tcp
 
 from fcgipm.config.schema import SECOND, Application, Change
 from fcgipm.core import events as ev
@@ -16,19 +16,6 @@ from fcgipm.core.view import GivenUp, LiveInstance
 
 HOUR = 3600 * SECOND
 FAILED = GivenUp(generation=2, why="its probe failed", word="probe")
-
-
-def alive(number: int, generation: int = 1, *, is_ready: bool = True, outdated: bool = False) -> LiveInstance:
-    return LiveInstance(
-        instance=InstanceId(number),
-        app="blog",
-        generation=generation,
-        pid=1000 + number,
-        started_at=START,
-        ready_at=START if is_ready else None,
-        asked=False,
-        outdated=outdated,
-    )
 
 
 def canary(number: int, generation: int) -> LiveInstance:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from harness.simulation import START, Simulation, blog, canaries, publications, retirements, running, spawns, tcp
+from harness.simulation import Simulation, alive, blog, canaries, publications, retirements, running, spawns, tcp
 
 from fcgipm.config.schema import SECOND
 from fcgipm.core import events as ev
 from fcgipm.core.commands import Shutdown
 from fcgipm.core.events import InstanceId
-from fcgipm.core.view import AppState, LiveInstance
-
-
-def alive(number: int, generation: int = 1, *, outdated: bool = False) -> LiveInstance:
-    return LiveInstance(
-        instance=InstanceId(number),
-        app="blog",
-        generation=generation,
-        pid=1000 + number,
-        started_at=START,
-        ready_at=START,
-        asked=False,
-        outdated=outdated,
-    )
+from fcgipm.core.view import AppState
 
 
 def test_instances_of_another_definition_are_replaced_by_the_next_manager() -> None:

@@ -5,29 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from harness.simulation import START, Simulation, blog, canaries, publications, retirements, running, spawns, tcp
+from harness.simulation import Simulation, alive, blog, canaries, publications, retirements, running, spawns, tcp
 
 from fcgipm.config.schema import SECOND, Application, Change, Probe
 from fcgipm.core import commands as cmd
 from fcgipm.core import events as ev
 from fcgipm.core.commands import Shutdown, Topic
-from fcgipm.core.events import InstanceId, Instant
+from fcgipm.core.events import Instant
 from fcgipm.core.note import Memory, Mode, write
 from fcgipm.core.view import AppState, GivenUp, LiveInstance
 
 END = ev.ShutdownRequested(keeps_sockets=True)
-
-
-def alive(number: int, generation: int = 1, *, is_ready: bool = True) -> LiveInstance:
-    return LiveInstance(
-        instance=InstanceId(number),
-        app="blog",
-        generation=generation,
-        pid=1000 + number,
-        started_at=START,
-        ready_at=START if is_ready else None,
-        asked=False,
-    )
 
 
 def found(

@@ -13,14 +13,12 @@ from pathlib import Path
 import pytest
 
 from fcgipm.config.load import Loaded, load
-from fcgipm.keeper.dispatch import Dispatch
 from fcgipm.keeper.keeping.heritage import Heritage, own_key
 from fcgipm.keeper.listening.guard import Guard
 from fcgipm.keeper.listening.own_sockets import OwnSockets
 from fcgipm.keeper.listening.place import Places
 from fcgipm.keeper.listening.sockets import SocketError
 from fcgipm.linux.sock_diag import Diag, endpoint_of
-from fcgipm.log import FileSink, Logger, open_file
 
 
 @pytest.fixture
@@ -34,18 +32,6 @@ def taken(place: Path) -> Iterator[Loaded]:
         file.write_text(f'[fcgipm]\nruntime-dir = "{place}/run"\nmetrics-listen = "{address}"\n')
         (place / "run").mkdir(mode=0o711)
         yield load(str(file), environ={}, euid=os.geteuid())
-
-
-@pytest.fixture
-def guard(tmp_path: Path) -> Iterator[Guard]:
-    """Give a guard that watches nothing yet."""
-    log = Logger(FileSink(open_file(str(tmp_path / "log"))))
-    dispatch = Dispatch(log)
-    watching = Guard(dispatch)
-    yield watching
-    watching.close()
-    dispatch.close()
-    log.sink.close()
 
 
 def test_a_default_metrics_address_that_is_taken_is_only_warned_about(taken: Loaded, guard: Guard) -> None:

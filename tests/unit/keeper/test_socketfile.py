@@ -4,29 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from fcgipm.keeper.dispatch import Dispatch
 from fcgipm.keeper.listening import socketfile
 from fcgipm.keeper.listening.guard import Guard
 from fcgipm.keeper.listening.place import Places
 from fcgipm.keeper.listening.sockets import Attributes
-from fcgipm.log import FileSink, Logger, open_file
-
-
-@pytest.fixture
-def guard(tmp_path: Path) -> Iterator[Guard]:
-    """Give a guard that watches nothing."""
-    log = Logger(FileSink(open_file(str(tmp_path / "log"))))
-    dispatch = Dispatch(log)
-    watching = Guard(dispatch)
-    yield watching
-    watching.close()
-    dispatch.close()
-    log.sink.close()
 
 
 def test_a_replaced_directory_leads_nobody_astray(place: Path, guard: Guard) -> None:
