@@ -12,6 +12,7 @@ import fcgipm
 from fcgipm import wire
 from fcgipm.counting import counted
 from fcgipm.keeper.applying.apply import Applier
+from fcgipm.keeper.applying.changes import Changes
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.daemon import public
 from fcgipm.keeper.daemon.answers import Answers
@@ -161,11 +162,13 @@ class Keeper:
         self._supervisor = Supervisor(context, self._manager_argv, self._handover, self._orders.obey)
         context.reporter = self._supervisor
         self._supervisor.ended_early = self._progress.give_up
-        self._applier = Applier(
+        changes = Changes(
             context, self._listeners, self._starting, self._programs, self._notes,
-            dynamic=self._dynamic, progress=self._progress, environ=self._environ,
-            foreground=self._foreground,
+            dynamic=self._dynamic, progress=self._progress,
         )  # fmt: skip
+        self._applier = Applier(
+            context, changes, self._listeners, self._dynamic, environ=self._environ, foreground=self._foreground
+        )
         emptying = Emptying(
             self._book,
             withdraw=lambda: public.withdraw_all(context, self._listeners),

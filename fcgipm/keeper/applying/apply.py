@@ -25,10 +25,6 @@ from fcgipm.linux import memory
 
 if TYPE_CHECKING:
     from fcgipm.config.loaded import Loaded
-    from fcgipm.keeper.daemon.progress import Progress
-    from fcgipm.keeper.instances.programs import Programs
-    from fcgipm.keeper.instances.starting import Starting
-    from fcgipm.keeper.keeping.state import KeptNote
     from fcgipm.keeper.roots.undeclared import Undeclared
 
 _MOST: Final = 4 * 1024 * 1024
@@ -43,20 +39,17 @@ class Applier:
     def __init__(
         self,
         context: Context,
+        changes: Changes,
         listeners: Listeners,
-        starting: Starting,
-        programs: Programs,
-        notes: dict[str, KeptNote],
-        *,
         dynamic: Undeclared,
-        progress: Progress,
+        *,
         environ: Mapping[str, str],
         foreground: bool,
     ) -> None:
         self._context = context
+        self._changes = changes
         self._listeners = listeners
         self._dynamic = dynamic
-        self._changes = Changes(context, listeners, starting, programs, notes, dynamic=dynamic, progress=progress)
         self._environ = environ
         self._foreground = foreground
         self._orders: list[wire.Apply] = []

@@ -14,6 +14,7 @@ import pytest
 from fcgipm import wire
 from fcgipm.config.load import load
 from fcgipm.keeper.applying.apply import Applier
+from fcgipm.keeper.applying.changes import Changes
 from fcgipm.keeper.context import Context
 from fcgipm.keeper.dispatch import Dispatch
 from fcgipm.linux.sock_diag import Diag
@@ -68,7 +69,8 @@ def context(tmp_path: Path) -> Iterator[Context]:
 def test_names_without_end_do_not_pile_up_while_the_file_is_read(context: Context) -> None:
     part: Any = Broken("", ZeroDivisionError())
     dynamic: Any = SimpleNamespace(renewed=lambda new: new, applied=lambda: None, define=lambda: None)
-    applier = Applier(context, part, part, part, {}, dynamic=dynamic, progress=part, environ={}, foreground=True)
+    changes = Changes(context, part, part, part, {}, dynamic=dynamic, progress=part)
+    applier = Applier(context, changes, part, dynamic, environ={}, foreground=True)
     ear: Any = context.reporter
     context.dispatch.hold(applier)
     names = tuple(f"{number:064}" for number in range(1024))
@@ -105,7 +107,8 @@ def test_what_fails_half_way_is_a_warning(
 ) -> None:
     part: Any = Broken(where, error)
     dynamic: Any = SimpleNamespace(renewed=lambda new: new, applied=lambda: None, define=lambda: None)
-    applier = Applier(context, part, part, part, {}, dynamic=dynamic, progress=part, environ={}, foreground=True)
+    changes = Changes(context, part, part, part, {}, dynamic=dynamic, progress=part)
+    applier = Applier(context, changes, part, dynamic, environ={}, foreground=True)
     (tmp_path / "apps.toml").write_text(f"{ONE}socket-mode = '0666'\n")
     ear: Any = context.reporter
     context.dispatch.hold(applier)
