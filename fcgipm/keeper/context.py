@@ -40,6 +40,9 @@ class Keeping(Protocol):
     def settle(self) -> None:
         """Write what has changed now."""
 
+    def why_not(self) -> str:
+        """Try to write it; return why it cannot be, empty where it can."""
+
 
 class _Nowhere:
     def changed(self, *, later: bool = False) -> None:
@@ -51,6 +54,10 @@ class _Nowhere:
 
     def settle(self) -> None:
         """Nothing is written."""
+
+    def why_not(self) -> str:
+        """Nothing keeps it from that."""
+        return ""
 
 
 class _Nobody:

@@ -183,7 +183,7 @@ class Dispatch:
             self._log.log("error", f"{text}; next try in {pause / SECOND:g} s, then less and less often")
 
 
-def described(error: Exception) -> str:
+def described(error: BaseException) -> str:
     """Return where *error* comes from and what it is; an error of the system is no mistake of ours."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:

@@ -47,6 +47,7 @@ COMPONENTS: Mapping[str, tuple[Callable[[], str | None], str]] = MappingProxyTyp
         "promtool": (_program("promtool"), "prometheus"),
         "mandoc": (_program("mandoc"), "mandoc"),
         "systemd-analyze": (_program("systemd-analyze"), "systemd"),
+        "systemd-nspawn": (_program("systemd-nspawn"), "systemd-container"),
         "systemd-socket-activate": (_program("systemd-socket-activate"), "systemd"),
         "systemd-sysusers": (_program("systemd-sysusers"), "systemd"),
         "systemd-tmpfiles": (_program("systemd-tmpfiles"), "systemd"),

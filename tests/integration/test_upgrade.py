@@ -493,7 +493,7 @@ def _nobody_stays(place: Path) -> Iterator[None]:
     [
         pytest.param(
             ("keeper/keeping/adopt.py", "self._found = recognise.find_children", "RuntimeError('a bug')"),
-            "cannot go on after the upgrade: RuntimeError('a bug'); fcgipm ends", id="bug",
+            ": RuntimeError('a bug'); fcgipm ends", id="bug",
         ),
         pytest.param(
             ("keeper/daemon/logfile.py", "sink = open_sink(daemon.log) if inherited", "OSError(5, 'disk on fire')"),

@@ -138,7 +138,6 @@ class Adoption:
                 others = (other for other in self.listeners.known.of_app(kept.app) if other is not listener)
                 if not kept.published or any(other.published for other in others):
                     continue
-            listener.published = False
             try:
                 self.listeners.publish(listener)
             except SocketError as error:

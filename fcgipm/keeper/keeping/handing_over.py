@@ -51,7 +51,8 @@ class HandingOver:
             return "its start is not over yet"
         if self.telling.owes_store:  # what waits here would never come there, and the socket is thought to be kept
             return "systemd does not read what it is told of the sockets that it keeps"
-        return self.listeners.known.why_not_found()
+        # What could not bind its sockets anew would end: what is there may not be written to by then, either.
+        return self.listeners.known.why_not_found() or self.context.keeping.why_not()
 
     def settle(self) -> list[Instance]:
         """Finish what may not be half done, and write everything down; return who was too late, and is killed."""

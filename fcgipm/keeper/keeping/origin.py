@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from fcgipm.keeper.daemon.runtime import StartError
+from fcgipm.keeper.dispatch import described
 from fcgipm.keeper.keeping import carried, state
 from fcgipm.keeper.keeping.heritage import Heritage
 from fcgipm.keeper.supervising.launch import Launched
@@ -81,7 +83,8 @@ class Origin:
         except BaseException as error:
             if self.resumed is None:
                 raise
-            text = f"cannot go on after the upgrade: {error!r}"
-            text = f"{text}; fcgipm ends, instances serve on, the next start adopts them"
+            is_bug = isinstance(error, Exception) and not isinstance(error, StartError)
+            why = described(error) if is_bug else f"{error}"
+            text = f"cannot go on after the upgrade: {why}; fcgipm ends, instances serve on, the next start adopts them"
             log.log("error", text)
             os._exit(1)

@@ -150,7 +150,7 @@ class Record:
 
 def _of_listener(listener: Listener) -> _Item:
     awaited = listener.vigil is Vigil.AWAITED
-    key = listener.generation, listener.published, listener.closes_at, awaited, listener.stored
+    key = listener.generation, listener.reach, listener.closes_at, awaited, listener.stored
 
     return listener, key, lambda: _encoded(kept_listener(listener))
 
@@ -162,7 +162,7 @@ def kept_listener(listener: Listener) -> KeptListener:
         app=listener.app,
         generation=listener.generation,
         inode=listener.endpoint.inode,
-        published=listener.published,
+        reach=listener.reach,
         public=listener.public,
         private=None if names is None else names.private,
         device=0 if names is None else names.file.device,

@@ -14,7 +14,7 @@ from fcgipm.keeper.keeping.heritage import Heritage, listener_key
 from fcgipm.keeper.keeping.state import KeptListener
 from fcgipm.keeper.keeping.takeback import Stored
 from fcgipm.keeper.listening import canaries
-from fcgipm.keeper.listening.listener import Listener
+from fcgipm.keeper.listening.listener import Listener, Reach
 from fcgipm.keeper.listening.socketfile import SocketFile
 from fcgipm.keeper.listening.sockets import FileId, SocketError, copy_of, family_of
 from fcgipm.linux.sock_diag import Endpoint
@@ -104,7 +104,7 @@ class Relistening:
             is_given=kept.given,
             path=None if kept.port else kept.public,
             stored=stored,
-            published=sock is not None and (kept.published if names is None else is_public(names)),
+            reach=_reach(kept, sock, names),
         )
 
     def sweep(self, listeners: Iterable[KeptListener], spared: Container[FileId]) -> None:
@@ -167,6 +167,13 @@ def _name_again(place: Place, public: str, name: str, file: FileId) -> None:
     if place.bound(name) is None and place.published(base) == file:
         with contextlib.suppress(OSError):
             os.link(base, name, src_dir_fd=place.public, dst_dir_fd=place.private, follow_symlinks=False)
+
+
+def _reach(kept: KeptListener, sock: socket.socket | None, names: SocketFile | None) -> Reach:
+    """Return whether visitors come to it: the path itself says so, since a publish may have been cut short."""
+    if sock is not None and (kept.published if names is None else is_public(names)):
+        return Reach.PUBLIC
+    return Reach.HIDDEN if kept.reach is Reach.HIDDEN else Reach.WITHDRAWN
 
 
 def is_public(names: SocketFile) -> bool:

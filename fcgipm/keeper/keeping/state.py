@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Final
 
 from fcgipm.codec import CodecError, from_json, to_json
+from fcgipm.keeper.listening.listener import Reach
 
 FORMAT: Final = 1
 """Raised with every change that the program before could not read."""
@@ -39,7 +40,7 @@ class KeptListener:
     generation: int
     inode: int
     """Of the socket."""
-    published: bool
+    reach: Reach
     public: str | None = None
     """Where visitors find it, or found or would find it; None for TCP."""
     private: str | None = None
@@ -58,6 +59,11 @@ class KeptListener:
     """The name under which systemd keeps it."""
     given: bool = False
     """Whether systemd has opened it."""
+
+    @property
+    def published(self) -> bool:
+        """Whether visitors came to it."""
+        return self.reach is Reach.PUBLIC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

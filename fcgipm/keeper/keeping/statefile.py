@@ -41,6 +41,10 @@ class StateFile:
         self._said = ""
         """What kept it from being written, and was said."""
 
+    @property
+    def _where(self) -> str:
+        return self._context.loaded.config.daemon.runtime_dir
+
     def changed(self, *, later: bool = False) -> None:
         """See `context.Keeping`."""
         due = time.monotonic_ns() + _LATER if later or self._said else 0
@@ -56,6 +60,11 @@ class StateFile:
             self._write()
         elif self._calls:
             self._call()
+
+    def why_not(self) -> str:
+        """See `context.Keeping`."""
+        self._write()
+        return self._said and f"{NAME} cannot be written in {self._where}: {self._said}"
 
     def deadline(self) -> int | None:
         """Return when it is written next."""
@@ -87,8 +96,8 @@ class StateFile:
             if why != self._said:
                 self._said = why
                 what = (
-                    f"cannot write {NAME} in {self._context.loaded.config.daemon.runtime_dir}: {why}; were fcgipm "
-                    f"killed now, the next one would not find all instances; tried again each second"
+                    f"cannot write {NAME} in {self._where}: {why}; were fcgipm killed now, the next one would not "
+                    f"find all instances; tried again each second"
                 )
                 self._context.tell("error", "state-file", what)
         else:

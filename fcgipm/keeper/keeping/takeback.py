@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fcgipm.keeper.keeping.state import KeptListener
 from fcgipm.keeper.keeping.store import told_by
+from fcgipm.keeper.listening.listener import Reach
 from fcgipm.keeper.listening.sockets import SocketError, is_internet
 from fcgipm.linux.systemd import Passed
 
@@ -128,14 +129,15 @@ def _seen(one: Passed, inode: int, applications: Mapping[str, Application]) -> K
         where = sock.getsockname()
         if is_internet(sock):
             return KeptListener(
-                app=app.name, generation=told[1], inode=inode, published=True, address=where[0], port=where[1]
+                app=app.name, generation=told[1], inode=inode, reach=Reach.PUBLIC, address=where[0], port=where[1]
             )
     try:
         found = os.lstat(where)
     except (OSError, ValueError):
         return None
+    reach = Reach.PUBLIC if _is(app.socket, found) else Reach.WITHDRAWN
     return KeptListener(
-        app=app.name, generation=told[1], inode=inode, published=_is(app.socket, found), public=app.socket,
+        app=app.name, generation=told[1], inode=inode, reach=reach, public=app.socket,
         private=where, device=found.st_dev, file=found.st_ino,
     )  # fmt: skip
 

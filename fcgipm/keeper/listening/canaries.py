@@ -54,7 +54,7 @@ class Canaries:
         )
         listener = Listener(
             app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), names=names, where=None,
-            published=False, canary=True,
+            canary=True,
         )  # fmt: skip
         self._all.append(listener)
         return listener

@@ -13,6 +13,16 @@ from fcgipm.keeper.listening.sockets import host_and_port
 from fcgipm.linux.sock_diag import Endpoint
 
 
+class Reach(enum.Enum):
+    """Whether visitors come to a listener."""
+
+    HIDDEN = "hidden"
+    """None ever did."""
+    PUBLIC = "public"
+    WITHDRAWN = "withdrawn"
+    """None find it any more; one may have been on the way to it."""
+
+
 class Vigil(enum.Enum):
     """Whether a listener is watched for somebody who comes, by a watch that tells once and costs one event."""
 
@@ -44,7 +54,7 @@ class Listener:
     """None for TCP, and for what is given."""
     where: tuple[str, int] | None
     """Address and port of a TCP listener."""
-    published: bool
+    reach: Reach = Reach.HIDDEN
     instances: int = 0
     closes_at: int | None = None
     """While it is watched for late-comers."""
@@ -72,6 +82,11 @@ class Listener:
     def public(self) -> str | None:
         """The path that it is, was or will be published at; None for TCP."""
         return self.path if self.names is None else self.names.public
+
+    @property
+    def published(self) -> bool:
+        """Whether visitors come to it."""
+        return self.reach is Reach.PUBLIC
 
     @property
     def is_shared(self) -> bool:

@@ -21,7 +21,7 @@ from fcgipm.keeper.keeping.state import KeptListener
 from fcgipm.keeper.listening import rights, sockets
 from fcgipm.keeper.listening.canaries import Canaries, connection_to
 from fcgipm.keeper.listening.guard import Guard
-from fcgipm.keeper.listening.listener import Listener, Vigil
+from fcgipm.keeper.listening.listener import Listener, Reach, Vigil
 from fcgipm.keeper.listening.making import Files, Making
 from fcgipm.keeper.listening.place import Places
 from fcgipm.keeper.listening.register import Register
@@ -96,12 +96,13 @@ class Listeners:
         mine = self.known.of_app(app.name)
         exact = next((one for one in mine if one.generation == generation and one.sock is not None), None)
         if exact is not None:
-            exact.published = exact.published or (exact.is_shared and exact.is_at(app))
+            if exact.is_shared and exact.is_at(app):
+                exact.reach = Reach.PUBLIC
             return exact
         if (latest := self.known.shared(app)) is not None:
             latest.generation = max(latest.generation, generation)
             self.known.had(app.name, generation)
-            latest.published = True  # nothing has to be done for that, and nothing can be undone
+            latest.reach = Reach.PUBLIC  # nothing has to be done for that, and nothing can be undone
             self._context.keeping.changed()
             return latest
         waiting = next((listener for listener in mine if listener.is_unused), None)
@@ -145,7 +146,7 @@ class Listeners:
                 raise SocketError(f"{listener.public}: {error.strerror}") from error
         before = [other for other in self.known.of_app(listener.app) if other.published]
         ordered = any(other.vigil is Vigil.ORDERED for other in before)
-        listener.published, listener.closes_at = True, None
+        listener.reach, listener.closes_at = Reach.PUBLIC, None
         self._context.keeping.changed()
         for other in before:
             if other is not listener:
@@ -171,7 +172,8 @@ class Listeners:
 
     def withdraw(self, listener: Listener, *, keep: str | None = None) -> None:
         """Take *listener* away from the public; its name is left alone where it is *keep*."""
-        listener.published = False
+        if listener.published:
+            listener.reach = Reach.WITHDRAWN
         self._context.keeping.changed()
         self.vigils.end(listener)
         if listener.names is not None:
@@ -215,6 +217,7 @@ class Listeners:
     def _give_up(self, listener: Listener) -> None:
         if (
             self._context.application(listener.app) is None
+            or listener.reach is Reach.HIDDEN  # nobody can be late who never could come
             or len(self.known.sharing(listener)) > 1
             or listener.sock is None
         ):

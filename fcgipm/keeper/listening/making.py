@@ -14,7 +14,7 @@ from fcgipm.keeper.context import Context
 from fcgipm.keeper.keeping.state import KeptListener
 from fcgipm.keeper.listening import foreign, rights, socketfile, sockets
 from fcgipm.keeper.listening.guard import Guard
-from fcgipm.keeper.listening.listener import Listener
+from fcgipm.keeper.listening.listener import Listener, Reach
 from fcgipm.keeper.listening.place import Place, Places
 from fcgipm.keeper.listening.socketfile import SocketFile
 from fcgipm.keeper.listening.sockets import FileId, SocketError
@@ -52,7 +52,8 @@ class Making:
         names = None if kept.private is None or kept.public is None else self._found(kept, sock)
         return Listener(
             app=kept.app, generation=kept.generation, sock=sock, endpoint=endpoint_of(sock), names=names,
-            where=(kept.address, kept.port) if kept.public is None else None, published=False,
+            where=(kept.address, kept.port) if kept.public is None else None,
+            reach=Reach.HIDDEN if kept.reach is Reach.HIDDEN else Reach.WITHDRAWN,
             is_given=kept.given, path=kept.public if names is None else None,
         )  # fmt: skip
 
@@ -71,7 +72,6 @@ class Making:
         sock, names = self._bound_free(app, generation, others)
         return Listener(
             app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), names=names, where=None,
-            published=False,
         )  # fmt: skip
 
     def _bound_free(
@@ -161,7 +161,7 @@ def _given(app: Application, generation: int, given: socket.socket) -> Listener:
     sock = sockets.copy_of(given)
     return Listener(
         app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), names=None,
-        where=None if app.port is None else (app.address, app.port), published=False,
+        where=None if app.port is None else (app.address, app.port),
         is_given=True, path=app.socket if app.port is None else None,
     )  # fmt: skip
 
@@ -182,5 +182,5 @@ def _tcp(app: Application, port: int, generation: int, others: Sequence[Listener
             raise SocketError(f"{app.address} port {port}: {why or error.strerror}") from error
     return Listener(
         app=app.name, generation=generation, sock=sock, endpoint=endpoint_of(sock), names=None,
-        where=(app.address, port), published=False,
+        where=(app.address, port),
     )  # fmt: skip

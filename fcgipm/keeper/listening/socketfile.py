@@ -49,7 +49,9 @@ class SocketFile:
 
     def publish(self) -> None:
         """Make the public path a name of it, whatever was there before; raise OSError."""
-        self._place.publish(self._name, os.path.basename(self.public), self.file)
+        base = os.path.basename(self.public)
+        if self._place.published(base) != self.file:
+            self._place.publish(self._name, base, self.file)
         self._published = True
 
     def refuse_others(self, own: Container[FileId | int], diag: Diag) -> None:

@@ -21,7 +21,7 @@ from fcgipm.keeper.daemon.ending import Ending
 from fcgipm.keeper.dispatch import Dispatch
 from fcgipm.keeper.instances.book import Book, Instance
 from fcgipm.keeper.instances.strays import Strays
-from fcgipm.keeper.listening.listener import Listener
+from fcgipm.keeper.listening.listener import Listener, Reach
 from fcgipm.keeper.supervising.supervise import Supervisor
 from fcgipm.linux import pidfd as pidfds
 from fcgipm.linux.sock_diag import Diag, endpoint_of
@@ -48,7 +48,7 @@ def instance() -> Iterator[Instance]:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         where = ("127.0.0.1", sock.getsockname()[1])
         listener = Listener(
-            app="one", generation=1, sock=sock, endpoint=endpoint_of(sock), names=None, where=where, published=True
+            app="one", generation=1, sock=sock, endpoint=endpoint_of(sock), names=None, where=where, reach=Reach.PUBLIC
         )
         yield Instance(
             number=1, app="one", generation=1, listener=listener, pid=pid, pidfd=pidfd, stdout=-1, stderr=-1,

@@ -15,7 +15,7 @@ from fcgipm.keeper.context import Context
 from fcgipm.keeper.instances import spawn
 from fcgipm.keeper.instances.book import Book, Instance
 from fcgipm.keeper.instances.starting import Starting
-from fcgipm.keeper.listening.listener import Listener
+from fcgipm.keeper.listening.listener import Listener, Reach
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def stuck() -> Iterator[list[Instance]]:
         starting = spawn.Starting(pid, os.pidfd_open(pid), pipes[-1][0], -1, -1)
         unused: Any = None
         listener = Listener(
-            app="one", generation=1, sock=unused, endpoint=unused, names=None, where=None, published=True
+            app="one", generation=1, sock=unused, endpoint=unused, names=None, where=None, reach=Reach.PUBLIC
         )
         fields: dict[str, Any] = {"listener": listener, "recipe": "", "start_time": 0, "starting": starting}
         fields |= {"pid": pid, "pidfd": starting.pidfd, "stdout": -1, "stderr": -1, "started_at": 0}

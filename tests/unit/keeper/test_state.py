@@ -24,6 +24,7 @@ from fcgipm.keeper.keeping.state import (
     digest_of,
     encode,
 )
+from fcgipm.keeper.listening.listener import Reach
 
 WHOLE = State(
     boot_id="b",
@@ -35,7 +36,11 @@ WHOLE = State(
     highest=7,
     ending=0,
     manager=KeptProcess(pid=2, start_time=3),
-    listeners=(KeptListener(app="one", generation=2, inode=9, published=True, public="/a/one.sock", private="/a/p/1"),),
+    listeners=(
+        KeptListener(
+            app="one", generation=2, inode=9, reach=Reach.PUBLIC, public="/a/one.sock", private="/a/p/1"
+        ),
+    ),
     instances=(
         KeptInstance(
             number=7, app="one", generation=2, pid=11, start_time=12, listener=9, executed=True, started_at=4,
