@@ -42,13 +42,13 @@ TOPICS: Final = MappingProxyType(
     {
         Topic.APP_STARTED: "an operator started an application that was stopped",
         Topic.APP_STOPPING: "an operator stops it: from here on visitors wait",
-        Topic.APP_STOPPED: "its last instance is gone: how long that took, and how many requests were cut",
+        Topic.APP_STOPPED: "its last instance is gone: how long that took, and how many connections were cut",
         Topic.APP_RESTARTING: "an operator wants every instance replaced",
         Topic.APP_RESTARTED: "every instance was replaced, after that or after a changed definition: how long that "
-        "took, and how many requests were cut",
+        "took, and how many connections were cut",
         Topic.APP_RELOADING: "an application is to run what its definition and its files are now: why",
         Topic.APP_RELOADED: "visitors meet that, and the instances before have gone: how long that took, and how many "
-        "requests were cut",
+        "connections were cut",
         Topic.APP_SCALED: "an operator set the number of instances",
         Topic.APP_ADDED: "a changed configuration has a new application",
         Topic.APP_REMOVED: "a changed configuration no longer has it: its instances finish what they have begun",

@@ -170,7 +170,7 @@ VERBS: Final = {
             method="POST", access=Access.ADMIN, waits=True,
         ),
         Verb(
-            name="shutdown", summary="stop every application, end the daemon, and tell how many requests it cut",
+            name="shutdown", summary="stop every application, end the daemon, and tell how many connections it cut",
             method="POST", access=Access.ADMIN, waits=True, repeatable=True,
         ),
     )

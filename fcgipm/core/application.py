@@ -103,12 +103,12 @@ def removed(books: Books, event: Removed, now: Instant, out: list[Command]) -> N
     text = f"was {how}: {instance.why_retiring}"
     if not scaling.taken(books, instance, now):
         label = f"{books.name}/{instance.id}"
-        books.chronicle.enter(now, "remove", "retired", f"{label} {text}", requests_cut=event.connections or None)
+        books.chronicle.enter(now, "remove", "retired", f"{label} {text}", connections_cut=event.connections or None)
     out.append(books.message_of(instance, Severity.DEBUG, Topic.INSTANCE_REMOVED, text, reason=how))
     if event.how is Removal.CUT and event.connections and instance.audience is not Audience.NOBODY:
         books.cut += event.connections
         waited = wording.seconds(books.definition.stop_timeout)
-        text = f"was killed with {counted(event.connections, 'request')} in it, after stop-timeout ({waited})"
+        text = f"was killed with {counted(event.connections, 'open connection')}, after stop-timeout ({waited})"
         out.append(books.message_of(instance, Severity.WARNING, Topic.REQUESTS_CUT, text))
 
 

@@ -69,7 +69,7 @@ class Books:
         self.last_start = None if memory.last_start is None else Instant(memory.last_start)
         self.restarts = memory.restarts
         self.abandoned = memory.abandoned
-        self.given_up, self.left_unproved = memory.given_up, memory.unproved  # by a manager before this one; 0: none
+        self.given_up, self.left_under_way = memory.given_up, memory.under_way  # by a manager before this one; 0: none
         self.cut = memory.cut
         self.generation = restoring.generation_of(self, published, living)
         self.stands_at: Place | None = None if moved else place_of(definition)
@@ -80,7 +80,7 @@ class Books:
         if self.mode is Mode.STOP and living:
             self.errand = Errand(topic=Topic.APP_STOPPED, since=None, cut=self.cut)
         self.late: dict[int, LateComer] = {}
-        """Visitors in the queue of an old listener, by its generation."""
+        """Visitors in the queue of an old listener, by its generation; see `core.late_comers`."""
         self.instances: dict[InstanceId, Instance] = {}
         self.demand = Demand(load=memory.load)
         if memory.load is not None:
@@ -225,13 +225,18 @@ class Books:
 
     def has(self, number: InstanceId | None) -> bool:
         """Return whether *number* is an instance of it, or what turns its visitors away."""
-        return number in self.instances or (self.turning.refuser is not None and self.turning.refuser.id == number)
+        return number in self.instances or any(one.id == number for one in self.refusers())
 
     def everybody(self) -> Iterator[Instance]:
         """Yield all instances, and what turns visitors away."""
         yield from self.instances.values()
+        yield from self.refusers()
+
+    def refusers(self) -> Iterator[Instance]:
+        """Yield what turns visitors away, on the public listener and on old ones."""
         if self.turning.refuser is not None:
             yield self.turning.refuser
+        yield from self.turning.aside
 
     @property
     def restart_pause(self) -> Duration:
@@ -259,7 +264,7 @@ class Books:
         return self.trouble is Trouble.FAILED or self.backoff.in_force
 
     def cut_from(self, now: Instant) -> Instant:
-        """Return when the requests are cut of an instance that is to go from *now* on."""
+        """Return when the connections are cut of an instance that is to go from *now* on."""
         return Instant(now + self.definition.stop_timeout)
 
     def slot_of(self, instance: Instance) -> Slot | None:
@@ -306,7 +311,7 @@ class Books:
             newest=self.newest,
             abandoned=self.abandoned,
             given_up=self.given_up,
-            unproved=0 if self.change is None or not self.change.is_hidden else self.change.generation,
+            under_way=0 if self.change is None or self.change.is_settled else self.change.generation,
             cut=self.cut,
             load=self.noted_load,
             level=self.level if self.definition.is_flexible else None,

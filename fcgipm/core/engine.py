@@ -118,7 +118,7 @@ class Engine:
                 reconcile(books, now, out)
             world.plan()
         if self._ending is not None and not self._books:
-            why = f"every application is stopped; {counted(self._cut, 'request')} cut"
+            why = f"every application is stopped; {counted(self._cut, 'connection')} cut"
             out.append(replace(self._ending, finished=True, why=why))
         return out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from fcgipm.core import wording
 from fcgipm.core.view import AppState, AppView
 from fcgipm.counting import counted
 
@@ -58,7 +59,7 @@ def _instances(count: int) -> str:
 
 def _cut(before: AppView, now: AppView) -> str:
     cut = now.cut - before.cut
-    return f"; {counted(cut, 'request')} cut, after stop-timeout" if cut else ""
+    return f"; {counted(cut, 'connection')} cut, after stop-timeout" if cut else ""
 
 
 def _stopped(before: AppView, now: AppView) -> Outcome:
@@ -66,7 +67,7 @@ def _stopped(before: AppView, now: AppView) -> Outcome:
         return Outcome(state=Verdict.FAILED, text=f"{now.name}: started again meanwhile")
     if now.instances:
         return Outcome(state=Verdict.PENDING, text=f"{now.name}: {_instances(len(now.instances))} still there")
-    return Outcome(state=Verdict.DONE, text=f"{now.name}: stopped{_cut(before, now)}")
+    return Outcome(state=Verdict.DONE, text=f"{now.name}: stopped{_cut(before, now)}{wording.left(now.left)}")
 
 
 def _started(now: AppView) -> Outcome:

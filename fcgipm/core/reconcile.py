@@ -178,7 +178,7 @@ def _conclude(books: Books, now: Instant, out: list[Command]) -> None:
         return
     books.errand = None
     took = "" if errand.since is None else f" after {wording.seconds(now - errand.since)}"
-    text = f"{_DONE[errand.topic]}{took}; {counted(books.cut - errand.cut, 'request')} cut"
+    text = f"{_DONE[errand.topic]}{took}; {counted(books.cut - errand.cut, 'connection')} cut"
     out.append(books.message(Severity.INFO, errand.topic, text))
 
 

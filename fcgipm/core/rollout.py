@@ -44,16 +44,18 @@ def in_a_row(count: int, delay: Duration, now: Instant) -> list[Slot]:
 
 @dataclass(slots=True, kw_only=True)
 class LateComer:
-    """A visitor who reached an old listener at the moment of the switch: one instance is started for it."""
+    """Visitors at an old listener: one instance is started for them; see `core.late_comers`."""
 
     slot: Slot
     gone_at: Instant
-    """When the keeper has closed that listener: there is nobody left to be served."""
+    """When the keeper has closed that listener, unless it has told of them again: there is nobody left to be served."""
+    waiting: int
+    """How many they were when the last instance there was cut; 0: that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errand:
-    """What somebody waits for; when it is done that is told, with how long it took and how many requests were cut."""
+    """What somebody waits for; its end is told, with how long it took and how many connections were cut."""
 
     topic: Topic
     """Of that message."""
@@ -164,9 +166,12 @@ class Shortage:
 
 @dataclass(slots=True, kw_only=True)
 class Turning:
-    """What answers 503 on the application's listener; it is not among the instances."""
+    """What answers 503 on the application's listeners; it is not among the instances."""
 
     refuser: Instance | None = None
+    """That on the public one."""
+    aside: list[Instance] = field(default_factory=list)
+    """Those on old ones, for the late-comers there."""
     above: int | None = None
     """It turns visitors away while more than so many wait; None is not known, of one that another manager started."""
     not_before: Instant

@@ -256,7 +256,7 @@ def test_shutdown_waits_until_nobody_is_there(stage: Stage) -> None:
     stage.lower_curtain()
     assert process.poll() is None  # the manager is gone, but the keeper still listens
     stage.control.unlink()
-    assert process.communicate(timeout=20) == ("every application is stopped; 0 requests cut\n", "")
+    assert process.communicate(timeout=20) == ("every application is stopped; 0 connections cut\n", "")
     assert process.returncode == 0
 
 

@@ -174,7 +174,8 @@ FAMILIES: Final = {
         ),
         Family(
             name="connections_cut_total", type=Type.COUNTER, labels=("app",),
-            help="Connections that were cut because an instance had to go before it had answered.",
+            help="Connections that were cut because an instance had to go and, after stop-timeout, still had them: in "
+            "the middle of a request, or only kept open by the web server.",
             notes="Outlives the manager.",
         ),
         Family(

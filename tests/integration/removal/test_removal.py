@@ -147,7 +147,7 @@ def test_a_kept_connection_that_is_never_idle_is_waited_for_until_stop_timeout(s
     cut = crowd.seen().failed
     assert cut <= 1, crowd.failures
     assert took >= 3 or "cut" not in said, "it was idle for a moment"
-    assert ("1 request cut, after stop-timeout" in said) == (took >= 3)
+    assert ("1 connection cut, after stop-timeout" in said) == (took >= 3)
 
 
 def test_what_runs_and_what_waits_is_finished_before_the_daemon_ends(stage: Start) -> None:
@@ -155,7 +155,7 @@ def test_what_runs_and_what_waits_is_finished_before_the_daemon_ends(stage: Star
     with ExitStack() as stack:
         answers = [stack.enter_context(here.visitor(way)) for way in here.ways for _ in range(6)]
         here.see(lambda: sum(app["queue"] for app in here.daemon.status()["apps"]) == 8, "four wait on each way")
-        assert "0 requests cut" in here.ctl("shutdown")
+        assert "0 connections cut" in here.ctl("shutdown")
         assert [one.getresponse().status for one in answers] == [200] * 12
     assert here.daemon.process.wait(20) == 0
 
@@ -167,7 +167,7 @@ def test_what_takes_longer_than_stop_timeout_is_cut_and_told(stage: Start) -> No
             stack.enter_context(here.visitor(way))
         here.see(lambda: all(app["busy"] == 1 for app in here.daemon.status()["apps"]), "each serves somebody")
         begun = time.monotonic()
-        assert "1 request cut, after stop-timeout" in here.ctl("stop", "unix-close")
-        assert "1 request cut" in here.ctl("shutdown")
+        assert "1 connection cut, after stop-timeout" in here.ctl("stop", "unix-close")
+        assert "1 connection cut" in here.ctl("shutdown")
         assert time.monotonic() - begun >= 2
     assert here.daemon.process.wait(20) == 0

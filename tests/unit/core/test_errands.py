@@ -23,7 +23,7 @@ def test_a_stop_is_told_when_the_last_instance_is_gone() -> None:
     assert sim.texts(Topic.APP_STOPPED) == []
 
     sim.killed(1, how=ev.Removal.CUT, connections=3)
-    assert sim.texts(Topic.APP_STOPPED) == ["blog: stopped after 2 s; 3 requests cut"]
+    assert sim.texts(Topic.APP_STOPPED) == ["blog: stopped after 2 s; 3 connections cut"]
 
 
 def test_only_what_was_cut_meanwhile_is_counted() -> None:
@@ -35,7 +35,7 @@ def test_only_what_was_cut_meanwhile_is_counted() -> None:
     sim.given(ev.StopRequested(app="blog"))
     sim.killed(2)
 
-    assert sim.texts(Topic.APP_STOPPED)[1] == "blog: stopped after 0 s; 0 requests cut"
+    assert sim.texts(Topic.APP_STOPPED)[1] == "blog: stopped after 0 s; 0 connections cut"
 
 
 def test_a_stop_that_a_start_takes_back_is_never_done() -> None:
@@ -57,7 +57,7 @@ def test_a_stop_that_a_dead_manager_had_begun_is_told_by_the_next_one() -> None:
     sim.given(ev.Tick())
     sim.killed(4)
 
-    assert sim.texts(Topic.APP_STOPPED) == ["blog: stopped; 0 requests cut"]
+    assert sim.texts(Topic.APP_STOPPED) == ["blog: stopped; 0 connections cut"]
 
 
 def test_a_restart_is_told_when_the_old_generation_is_gone() -> None:
@@ -70,7 +70,7 @@ def test_a_restart_is_told_when_the_old_generation_is_gone() -> None:
     assert sim.texts(Topic.APP_RESTARTED) == []
 
     sim.killed(1)
-    assert sim.texts(Topic.APP_RESTARTED) == [f"{REPLACED} after 3 s; 0 requests cut"]
+    assert sim.texts(Topic.APP_RESTARTED) == [f"{REPLACED} after 3 s; 0 connections cut"]
 
 
 def test_a_restart_on_a_shared_listener_is_told_once_all_are_replaced() -> None:
@@ -84,7 +84,7 @@ def test_a_restart_on_a_shared_listener_is_told_once_all_are_replaced() -> None:
 
     sim.ready(5)
     sim.killed(2)
-    assert sim.texts(Topic.APP_RESTARTED) == [f"{REPLACED} after 10 ms; 0 requests cut"]
+    assert sim.texts(Topic.APP_RESTARTED) == [f"{REPLACED} after 10 ms; 0 connections cut"]
 
 
 def test_a_restart_that_was_given_up_is_never_done() -> None:
@@ -107,7 +107,7 @@ def test_what_leaves_the_configuration_is_shown_and_told_until_it_is_gone() -> N
     sim.after(1 * SECOND)
     sim.killed(1)
     assert sim.engine.view(sim.now) == ()
-    assert sim.texts(Topic.APP_GONE) == ["blog: its last instance is gone after 1 s; 0 requests cut"]
+    assert sim.texts(Topic.APP_GONE) == ["blog: its last instance is gone after 1 s; 0 connections cut"]
 
 
 def test_what_comes_back_into_the_configuration_is_not_draining() -> None:

@@ -40,7 +40,7 @@ def test_a_busy_instance_is_asked_again_and_cut_at_stop_timeout() -> None:
     assert retirements(sim.after(960 * MILLISECOND)) == [(1, True)]
     sim.killed(1, how=ev.Removal.CUT, connections=1)
     assert sim.view().cut == 1
-    assert "with 1 request in it" in sim.texts(Topic.REQUESTS_CUT)[0]
+    assert "was killed with 1 open connection, after stop-timeout" in sim.texts(Topic.REQUESTS_CUT)[0]
 
 
 def test_one_that_was_asked_and_does_not_go_is_killed_five_seconds_later() -> None:

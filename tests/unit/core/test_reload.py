@@ -168,7 +168,7 @@ def test_it_is_told_when_it_begins_and_when_the_old_ones_are_gone() -> None:
     sim.after(1 * SECOND)
     sim.killed(1)
 
-    assert sim.texts(Topic.APP_RELOADED) == ["blog: reloaded, every instance is replaced after 1 s; 0 requests cut"]
+    assert sim.texts(Topic.APP_RELOADED) == ["blog: reloaded, every instance is replaced after 1 s; 0 connections cut"]
 
 
 # ── in whatever state it is ──────────────────────────────────────────────────────────────────────────────────────
