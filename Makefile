@@ -2,7 +2,7 @@
 # make test    run all tests (installs Debian packages that are missing, when it may)
 # make lint    what CI checks beside the tests          make fix    repair what can be repaired
 # make bench   speed and size, beside other programs    make clean  remove what make made
-# make chaos   every fault under load, at full size, and what the same costs elsewhere: one to two hours
+# make chaos   every fault under load, at full size, and what the same costs elsewhere: 45 minutes
 # make install PREFIX=/usr DESTDIR=...   manual pages, completion and systemd's files; the programs are pip's
 
 SHELL := /bin/sh
