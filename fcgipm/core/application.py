@@ -5,8 +5,7 @@ Nothing here spawns or removes; after each event `core.reconcile` does, always i
 
 from __future__ import annotations
 
-from fcgipm.config.schema import SECOND, Duration
-from fcgipm.core import ends, generations, scaling, shortage, wishes, wording
+from fcgipm.core import ends, generations, late_comers, scaling, shortage, wishes, wording
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Severity, Topic
 from fcgipm.core.demand import PRESSED, on_grid
@@ -28,11 +27,8 @@ from fcgipm.core.lifecycle import Input, InstanceState
 from fcgipm.core.note import Mode, Trouble
 from fcgipm.core.phases import Phase
 from fcgipm.core.reconcile import heal
-from fcgipm.core.rollout import LateComer, Slot, Switch
+from fcgipm.core.rollout import Switch
 from fcgipm.counting import counted
-
-OLD_LISTENER: Duration = 60 * SECOND
-"""How long the keeper watches a listener that nobody can reach any more."""
 
 
 def spawned(books: Books, event: Spawned, now: Instant, out: list[Command]) -> None:
@@ -64,7 +60,7 @@ def became_ready(books: Books, event: BecameReady, now: Instant, out: list[Comma
     instance.overdue_at = None
     if books.is_for_late_comer(instance):
         del books.late[instance.generation]
-        cut_at = books.cut_from(now)
+        cut_at = late_comers.cut_from(books, now)
         instance.retire("it serves a late-comer on the old listener", first_try=now, cut_at=cut_at)
     if instance.audience is Audience.VISITORS:
         books.last_ready_at = event.at
@@ -87,6 +83,7 @@ def exited(books: Books, event: Exited, now: Instant, out: list[Command]) -> Non
     elif was_retiring:
         scaling.taken(books, instance, now)
         books.forget(instance)
+        late_comers.left_by(books, instance, now)
         text = f"(pid {instance.pid}) is gone: {instance.why_retiring}"
         out.append(books.message_of(instance, Severity.INFO, Topic.INSTANCE_REMOVED, text, reason="gone"))
     else:
@@ -99,6 +96,7 @@ def removed(books: Books, event: Removed, now: Instant, out: list[Command]) -> N
     if instance.state is not InstanceState.RETIRING:
         return
     instance.removed(event.how, now)
+    instance.waiting = event.waiting
     how = event.how.value
     text = f"was {how}: {instance.why_retiring}"
     if not scaling.taken(books, instance, now):
@@ -150,16 +148,12 @@ def publish_failed(books: Books, event: PublishFailed, now: Instant, out: list[C
 def somebody_waits(books: Books, generation: int, now: Instant) -> None:
     """Somebody is at the public listener, or a late-comer in the queue of an old one.
 
-    For a late-comer an instance is started, which goes when done.  On a listener that all generations share nobody is
-    late, whichever generation the keeper knows of.
+    On a listener that all generations share nobody is late, whichever generation the keeper knows of.
     """
     if generation == books.generation or not books.switches:
         books.demand.came(now)
-        return
-    served = any(instance.generation == generation for instance in books.instances.values())
-    if books.mode is Mode.RUN and generation != books.generation and generation not in books.late and not served:
-        slot = Slot(not_before=now, why="late-comer")
-        books.late[generation] = LateComer(slot=slot, gone_at=Instant(now + OLD_LISTENER))
+    else:
+        late_comers.came(books, generation, now)
 
 
 def asked(books: Books, now: Instant) -> None:

@@ -102,11 +102,15 @@ class Exited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    """A `Retire` was carried out; `Exited` follows.  *connections* is how many were cut."""
+    """A `Retire` was carried out; `Exited` follows.  *connections* is how many were cut.
+
+    *waiting* is how many were in the queue then, of a listener that nobody can reach any more.
+    """
 
     instance: InstanceId
     how: Removal
     connections: int
+    waiting: int = 0
     at: Instant
 
 

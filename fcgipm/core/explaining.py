@@ -63,7 +63,7 @@ def _summary(books: Books, now: Instant) -> Iterator[str]:
         yield f"generation {books.change.generation} is on its way ({books.change.phase.value}): {books.change.why}"
     elif books.given_up is not None:
         yield f"generation {books.given_up.generation} was given up: {books.given_up.why}"
-    if books.turning.refuser is not None:
+    if any(books.refusers()):
         yield "visitors are answered 503 (overload-response)"
 
 

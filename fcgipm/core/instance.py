@@ -58,6 +58,8 @@ class Instance:
     why_started: str = "initial"
     """A word for the counters."""
     why_retiring: str = ""
+    waiting: int = 0
+    """How many waited in the queue of its listener, an old one, when it was cut."""
     failure: str = ""
     """Why it is removed as a failed start; empty where it is not."""
 

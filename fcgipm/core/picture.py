@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from fcgipm.core import late_comers
 from fcgipm.core.books import Books
 from fcgipm.core.events import Instant
 from fcgipm.core.note import Mode, Trouble
@@ -39,6 +40,7 @@ def picture(books: Books, now: Instant) -> AppView:
         shares_listener=not books.switches,
         rollout=_rollout(books),
         given_up=books.given_up,
+        left=late_comers.waiting(books),
     )
 
 

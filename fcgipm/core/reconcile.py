@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from fcgipm.config.schema import SECOND, Duration
-from fcgipm.core import generations, proving, recycling, rolling, scaling, turning_away, wording
+from fcgipm.core import generations, late_comers, proving, recycling, rolling, scaling, turning_away, wording
 from fcgipm.core.backoff import Backoff
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Note, Retire, Severity, Topic
@@ -179,6 +179,8 @@ def _conclude(books: Books, now: Instant, out: list[Command]) -> None:
     books.errand = None
     took = "" if errand.since is None else f" after {wording.seconds(now - errand.since)}"
     text = f"{_DONE[errand.topic]}{took}; {counted(books.cut - errand.cut, 'connection')} cut"
+    if errand.topic is Topic.APP_STOPPED:
+        text += wording.left(late_comers.waiting(books))
     out.append(books.message(Severity.INFO, errand.topic, text))
 
 

@@ -32,6 +32,7 @@ def generation_of(books: Books, published: int, living: Sequence[LiveInstance]) 
 def adopt(books: Books, alive: LiveInstance, now: Instant) -> None:
     """Take up an instance that a manager before this one has ordered."""
     is_starting = alive.ready_at is None
+    is_late = books.switches and alive.generation != books.generation
     instance = Instance(
         id=alive.instance,
         generation=alive.generation,
@@ -43,8 +44,10 @@ def adopt(books: Books, alive: LiveInstance, now: Instant) -> None:
         state=InstanceState.STARTING if is_starting else InstanceState.READY,
         overdue_at=Instant(alive.started_at + books.definition.start_timeout) if is_starting else None,
     )
-    if alive.turns_away:
+    if alive.turns_away and not is_late and books.turning.refuser is None:
         books.turning.refuser = instance
+    elif alive.turns_away:
+        books.turning.aside.append(instance)
     else:
         books.instances[alive.instance] = instance
         if alive.ready_at is not None:
@@ -52,10 +55,9 @@ def adopt(books: Books, alive: LiveInstance, now: Instant) -> None:
     if instance.audience is Audience.NOBODY:
         instance.retire("its generation was given up", first_try=now, cut_at=now)
         return
-    is_old = books.switches and alive.generation != books.generation
     if alive.estranged and not books.generation:
-        is_old = False  # visitors still come to it: a new listener takes its place first
-    if alive.asked or is_old or books.mode is not Mode.RUN:
+        is_late = False  # visitors still come to it: a new listener takes its place first
+    if alive.asked or is_late or books.mode is not Mode.RUN:
         cut_at = books.cut_from(now)
         instance.retire("its removal was under way", first_try=now, cut_at=cut_at)
 

@@ -1,7 +1,8 @@
 """Turning visitors away: overload-response = 503, answered by a program of ours on the application's listener.
 
 The program is an instance in every respect but one: it does not count.  It is started while somebody waits whom nobody
-will serve, and removed like any other when that has changed.
+will serve, and removed like any other when that has changed.  On an old listener, for late-comers, it goes when nobody
+waits there any more.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fcgipm.config.schema import SECOND, Duration
-from fcgipm.core import wording
+from fcgipm.core import late_comers, wording
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Severity, Spawn, Topic
 from fcgipm.core.events import BecameReady, Exited, Instant, RemovalRefused, Removed, Spawned, SpawnFailed
@@ -38,7 +39,8 @@ class _Grounds:
 
 
 def turn_away(books: Books, now: Instant, out: list[Command]) -> None:
-    """Start what turns visitors away, or remove it, as things are."""
+    """Start what turns visitors away, or remove it, as things are: on the public listener, and on old ones."""
+    _turn_late_comers_away(books, now, out)
     grounds = _grounds(books)
     refuser = books.turning.refuser
     if refuser is None:
@@ -58,18 +60,44 @@ def turn_away(books: Books, now: Instant, out: list[Command]) -> None:
 
 def _grounds(books: Books) -> _Grounds | None:
     """Return why visitors are to be turned away; None: they are not."""
-    definition, sample = books.definition, books.demand.sample
-    if definition.overload_response == "none" or books.is_leaving or not books.generation:
-        return None
-    if not books.ready and not books.starting_now:
-        refused = refused_now(books)
-        if refused:
-            return _Grounds(refused, above=0)
-    if sample is None:
+    sample = books.demand.sample
+    refused = _refused(books)
+    if refused:
+        return _Grounds(refused, above=0)
+    if sample is None or not _may_turn_away(books):
         return None
     if sample.is_full or (books.turning.refuser is not None and 2 * sample.queued > sample.limit):
         return _Grounds(f"its queue is full ({sample.queued} of {sample.limit})", above=sample.limit // 2)
     return None
+
+
+def _may_turn_away(books: Books) -> bool:
+    return books.definition.overload_response != "none" and not books.is_leaving and books.generation > 0
+
+
+def _refused(books: Books) -> str:
+    """Return why all who wait are to be turned away, at whichever listener; an empty text: they are not."""
+    if not _may_turn_away(books) or books.ready or books.starting_now:
+        return ""
+    return refused_now(books)
+
+
+def _turn_late_comers_away(books: Books, now: Instant, out: list[Command]) -> None:
+    """Start what answers those at old listeners for whom no instance is started, and let it go when it has."""
+    refused = _refused(books)
+    for refuser in books.turning.aside:
+        if refuser.is_ready or (refuser.is_staying and not refused):
+            why = "it turns late-comers away" if refused else "nobody has to be turned away any more"
+            refuser.retire(why, first_try=now, cut_at=late_comers.cut_from(books, now))
+    if not refused:
+        return
+    served = {refuser.generation for refuser in books.turning.aside}
+    for generation in [one for one, late in books.late.items() if late.slot.instance is None and one not in served]:
+        if now < books.turning.not_before:
+            books.demand.judge_by(books.turning.not_before)
+            return
+        grounds = _Grounds(refused, above=0)
+        books.turning.aside.append(_spawn(books, generation, grounds, now, out))
 
 
 def _is_other(books: Books, refuser: Instance, grounds: _Grounds | None) -> bool:
@@ -82,28 +110,33 @@ def _rests(books: Books) -> bool:
 
 
 def _start(books: Books, grounds: _Grounds, now: Instant, out: list[Command]) -> None:
+    books.turning.refuser, books.turning.above = _spawn(books, books.generation, grounds, now, out), grounds.above
+    books.turning.not_before = Instant(now + _APART)
+
+
+def _spawn(books: Books, generation: int, grounds: _Grounds, now: Instant, out: list[Command]) -> Instance:
     refuser = Instance(
         id=books.number(),
-        generation=books.generation,
+        generation=generation,
         started_at=now,
         why_started="overload",
         overdue_at=Instant(now + books.definition.start_timeout),
     )
-    books.turning.refuser, books.turning.above = refuser, grounds.above
-    books.turning.not_before = Instant(now + _APART)
     out.append(
         Spawn(
             app=books.name,
-            generation=books.generation,
+            generation=generation,
             instance=refuser.id,
             why=grounds.why,
             turns_away=_retry_after(books, grounds, now),
             above=grounds.above,
         )
     )
-    text = f"visitors are answered 503: {grounds.why}"
+    who = "visitors" if generation == books.generation else "visitors who had come before"
+    text = f"{who} are answered 503: {grounds.why}"
     out.append(books.message(Severity.WARNING, Topic.OVERLOADED, text, reason="overload-response"))
     books.chronicle.enter(now, "start", "overload-response", f"overload-response: {text}")
+    return refuser
 
 
 def _retry_after(books: Books, grounds: _Grounds, now: Instant) -> int:
@@ -122,8 +155,7 @@ def take(
     out: list[Command],
 ) -> None:
     """Take in what happened to the program that turns visitors away."""
-    refuser = books.turning.refuser
-    assert refuser is not None
+    refuser = next(one for one in books.refusers() if one.id == event.instance)
     if isinstance(event, SpawnFailed | Exited):
         _ended(books, refuser, event, now, out)
     elif isinstance(event, Spawned):
@@ -135,6 +167,8 @@ def take(
     elif isinstance(event, BecameReady):
         refuser.take(Input.READIED)
         refuser.overdue_at, refuser.ready_at = None, event.at
+        if refuser in books.turning.aside:
+            late_comers.met(books, refuser.generation)
     elif refuser.state is InstanceState.RETIRING:
         if isinstance(event, Removed):
             refuser.removed(event.how, now)
@@ -143,7 +177,10 @@ def take(
 
 
 def _ended(books: Books, refuser: Instance, event: SpawnFailed | Exited, now: Instant, out: list[Command]) -> None:
-    books.turning.refuser = None
+    if refuser is books.turning.refuser:
+        books.turning.refuser = None
+    else:
+        books.turning.aside.remove(refuser)
     if isinstance(event, SpawnFailed) or refuser.state is not InstanceState.RETIRING:
         books.turning.not_before = Instant(now + PAUSE)
     if isinstance(event, SpawnFailed):

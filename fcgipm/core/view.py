@@ -124,6 +124,8 @@ class AppView:
     """The generation on its way to replace the published one; None where none is."""
     given_up: GivenUp | None = None
     """The last generation that was given up because it failed, until one succeeds."""
+    left: int = 0
+    """How many were seen waiting behind requests that were cut, at a listener that nobody can reach any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

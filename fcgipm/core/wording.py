@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Final
 
 from fcgipm.config.schema import MILLISECOND, SECOND, Duration
+from fcgipm.counting import counted
 
 _SIGNALS: Final = {
     1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 5: "TRAP", 6: "ABRT", 7: "BUS", 8: "FPE", 9: "KILL", 10: "USR1",
@@ -66,3 +67,12 @@ def percent(ratio: Fraction) -> str:
     '33.3 %'
     """
     return f"{float(100 * ratio):.1f} %"
+
+
+def left(count: int) -> str:
+    """Return what is added of *count* visitors who were left behind in the queue of an old listener.
+
+    >>> [left(one) for one in (0, 1, 2)]
+    ['', '; 1 earlier visitor still waits', '; 2 earlier visitors still wait']
+    """
+    return f"; {counted(count, 'earlier visitor')} still wait{'s' if count == 1 else ''}" if count else ""

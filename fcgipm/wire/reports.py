@@ -59,6 +59,7 @@ class Removed:
     instance: int
     how: str
     connections: int
+    waiting: int = 0
     at: int
 
 

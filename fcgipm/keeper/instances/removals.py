@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 
@@ -38,12 +39,23 @@ class Removals:
     def _refused(self, number: int, why: str) -> None:
         self._context.reporter.report(wire.RemovalRefused(instance=number, why=why, at=time.monotonic_ns()))
 
-    def _removed(self, number: int, how: str, connections: int) -> None:
-        report = wire.Removed(instance=number, how=how, connections=connections, at=time.monotonic_ns())
+    def _removed(self, number: int, how: str, connections: int, waiting: int = 0) -> None:
+        now = time.monotonic_ns()
+        report = wire.Removed(instance=number, how=how, connections=connections, waiting=waiting, at=now)
         self._context.reporter.report(report)
 
     def _cut(self, instance: Instance) -> None:
-        self._removed(instance.number, "cut", cut(instance, self._book.judge_of(instance)))
+        connections = cut(instance, self._book.judge_of(instance))
+        self._removed(instance.number, "cut", connections, self._left_behind(instance.listener))
+
+    def _left_behind(self, listener: Listener) -> int:
+        """Return how many wait where nobody comes to any more, as far as is seen."""
+        if listener.published or listener.is_shared or listener.canary:
+            return 0
+        with contextlib.suppress(OSError):
+            queue = self._context.diag.queue(listener.endpoint)
+            return 0 if queue is None else queue.waiting
+        return 0
 
     def _try(self, instance: Instance) -> None:
         if instance.starting is not None:
