@@ -18,6 +18,7 @@ from fcgipm.keeper.keeping.recognise import Departed, Found, Survivor
 from fcgipm.keeper.keeping.relisten import Relistening
 from fcgipm.keeper.keeping.state import KeptListener, State, StateError
 from fcgipm.keeper.keeping.takeback import Stored
+from fcgipm.keeper.keeping.unknown import unknown
 from fcgipm.keeper.listening.listener import Listener, Vigil
 from fcgipm.keeper.listening.sockets import SocketError
 from fcgipm.linux.sock_diag import Endpoint
@@ -179,6 +180,8 @@ class Adoption:
             self._go_on_watching(kept, listener)
         self._departed = [one for one in self._found.departed if one.kept.executed and not one.kept.canary]
         self._say(state)
+        if not self.same_process:
+            self._say_unknown(state)
 
     def unseen(self) -> tuple[list[wire.InstanceFact], list[wire.Exited]]:
         """Return, once, those that have ended while nobody looked: as they were for the manager, and their ends."""
@@ -274,3 +277,13 @@ class Adoption:
         for number, why in found.doubtful.items():
             text = f"{names[number]} cannot be adopted: {why}; it is left alone, and others take its place"
             self.context.tell("error", "not-adopted", text)
+
+    def _say_unknown(self, state: State) -> None:
+        apps = {listener.endpoint.inode: listener.app for _, listener in self._restored}
+        for pid, inode in unknown(state, self._found, apps):
+            app = apps[inode]
+            text = (
+                f"{app}: pid {pid} serves at its socket, and the fcgipm before has written nothing down of it; it is "
+                f"left alone, and serves on beside the instances; end it when it is done: kill {pid}"
+            )
+            self.context.tell("error", "not-adopted", text, app=app)

@@ -193,3 +193,28 @@ def test_a_manager_that_does_not_end_after_an_upgrade_is_killed(start_daemon: St
 
     assert f"the manager of before the upgrade (pid {manager}) does not end; it is killed" in daemon.log()
     assert daemon.instances("one") == instances
+
+
+def test_an_instance_of_which_nothing_was_written_is_named_and_left_alone(
+    start_daemon: StartDaemon, start_again: StartDaemon
+) -> None:
+    """As after a full disk: the last state that could be written is older than the instance."""
+    before = start_daemon(f"{ONE}processes = 2\nrestart-delay = 0\nmin-server-life = 0\n")
+    first, written = before.instances("one")
+    path = before.runtime / "state.json"
+    old = path.read_bytes()
+    os.kill(first, signal.SIGKILL)
+    until(lambda: len({*before.instances("one")} - {first}) == 2, what="another one")
+    (unwritten,) = {*before.instances("one")} - {written}
+    before.kill()
+    path.write_bytes(old)
+
+    after = start_again(before)
+
+    assert written in after.instances("one")
+    assert unwritten not in after.instances("one")
+    assert f"one: pid {unwritten} serves at its socket, and the fcgipm before has written nothing down" in after.log()
+    assert after.log().count("serves at its socket") == 1
+    assert procfs.stat(unwritten).state == "S"
+    os.kill(unwritten, signal.SIGKILL)
+    ended(unwritten)
