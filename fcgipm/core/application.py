@@ -35,8 +35,8 @@ def spawned(books: Books, event: Spawned, now: Instant, out: list[Command]) -> N
     """Its process exists."""
     instance = books.instances[event.instance]
     instance.take(Input.SPAWNED)
+    shortage.over(books, instance.started_at, out)
     instance.pid, instance.started_at = event.pid, event.at
-    shortage.over(books, out)
     if instance.state is InstanceState.RETIRING:
         instance.next_try = now
     text = f"started, pid {event.pid}"

@@ -42,10 +42,10 @@ def met(books: Books, instance: Instance, why: str, now: Instant, out: list[Comm
         short.again_at = short.until
 
 
-def over(books: Books, out: list[Command]) -> None:
-    """Take note of a start that has worked."""
+def over(books: Books, ordered_at: Instant, out: list[Command]) -> None:
+    """Take note of a start that has worked; one that was *ordered_at* a time before the shortage says nothing of it."""
     short = books.short
-    if not short.why:
+    if not short.why or ordered_at <= short.until - short.pause:
         return
     if books.reason == short.reason:
         books.reason = ""

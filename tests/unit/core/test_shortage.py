@@ -117,3 +117,18 @@ def test_what_was_to_relieve_a_saturated_one_is_tried_again_and_said_once() -> N
     assert len(errors) == 2, errors
     sim.proved(number)
     assert sim.view().rollout is not None
+
+
+def test_a_start_that_was_ordered_before_says_nothing_of_its_end() -> None:
+    sim = running(blog())
+    sim.after(60 * SECOND)
+    ((first, _), (second, _)) = spawns(sim.given(ev.ScaleRequested(app="blog", processes=3)))
+    short(sim, first)
+    sim.after(10 * MILLISECOND)
+    sim.ready(second)
+
+    assert len(sim.texts(Topic.START_DENIED)) == 1
+    assert spawns(sim.after(500 * MILLISECOND)) == [], "the next try is in a second, as was said"
+    ((third, _),) = spawns(sim.after(1 * SECOND))
+    sim.ready(third)
+    assert sim.texts(Topic.START_DENIED)[1:] == ["blog: instances can be started again"]
