@@ -134,6 +134,7 @@ def test_a_file_system_that_takes_nothing(apart: Callable[[bool], Apart], what: 
             else:
                 stack.enter_context(full(stage.inside, files=what == "files"))
             live_through(stage, crowd, "Read-only file system" if what == "read-only" else "No space left on device")
+            assert "cannot upgrade: state.json cannot be written in" in stage.ctl("upgrade", code=1)
             if what != "bytes":  # each generation needs a socket file
                 others = stage.daemon.instances("other")
                 assert "given up" in stage.ctl("restart", "other", code=1)
@@ -154,6 +155,7 @@ def test_a_runtime_directory_without_the_right_to_write(scene: StartScene) -> No
         stage.daemon.runtime.chmod(0o500)
         try:
             live_through(stage, crowd, "Permission denied")
+            assert "cannot upgrade: state.json cannot be written in" in stage.ctl("upgrade", code=1)
             before = stage.pids()
             stage.ctl("restart", "app", code=1)
             until(lambda: stage.pids() == before, what="the generation that was given up is gone, the old one is not")
