@@ -78,6 +78,20 @@ def test_an_unpublished_listener_without_instances_stays_for_a_minute(
     listeners.expire(due)
     assert os.listdir(place / "run" / "private") == ["one.2"]
     assert listeners.deadline() is None
+
+
+def test_one_that_was_never_public_goes_with_its_last_instance(
+    context: Context, listeners: Listeners, place: Path
+) -> None:
+    app = context.application("one")
+    assert app is not None
+    hidden = listeners.of(app, 2)
+    listeners.take(hidden)
+    with listeners.connect("one", 2):  # a probe that was not answered
+        listeners.leave(hidden)
+
+    assert os.listdir(place / "run" / "private") == ["one.1"]
+    assert listeners.deadline() is None
     with pytest.raises(SocketError, match="no listener any more"):
         listeners.of(app, 1)
 
