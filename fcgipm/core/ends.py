@@ -8,7 +8,7 @@ from fcgipm.core.backoff import PAUSE
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Severity, Topic
 from fcgipm.core.events import Exited, Instant
-from fcgipm.core.instance import Instance
+from fcgipm.core.instance import Audience, Instance
 from fcgipm.core.note import Mode, Trouble
 from fcgipm.core.phases import Phase
 from fcgipm.core.reconcile import heal
@@ -23,9 +23,12 @@ def failed_start(books: Books, instance: Instance, why: str, now: Instant, out: 
     """Take an instance that never came to serve out of the books."""
     label = f"cannot spawn {books.name}/{instance.id}: {why}"
     proving = is_proving(books, instance)
+    given_up = not proving and instance.audience is Audience.NOBODY
     consequences = _count_end(books, instance, 0, now, clean=False, proving=proving, reason=why)
-    text = f"{label}; {_what_next(books, now, proving=proving)}"
-    out.append(books.message(Severity.ERROR, Topic.START_FAILED, text, reason="start-failed"))
+    what_next = "its generation was given up before" if given_up else _what_next(books, now, proving=proving)
+    text = f"{label}; {what_next}"
+    severity = Severity.INFO if proving or given_up else Severity.ERROR  # else the end of the generation tells of it
+    out.append(books.message(severity, Topic.START_FAILED, text, reason="start-failed"))
     books.chronicle.enter(now, "end", "start-failed", text, failures_in_a_row=books.backoff.failures or None)
     out.extend(consequences)
     if proving:
@@ -36,8 +39,10 @@ def died(books: Books, instance: Instance, event: Exited, now: Instant, out: lis
     """Take an instance that ended unasked out of the books."""
     life = max(event.at - instance.started_at, 0)
     how = wording.end(event.code, event.signal, dumped=event.dumped)
-    why = f"{how} after {wording.seconds(life)}"
-    is_clean = event.code == 0 or (event.code is None and event.signal is None)  # how it ended nobody may have seen
+    is_seen = event.code is not None or event.signal is not None
+    passed = wording.seconds(life)
+    why = f"{how} after {passed}" if is_seen else f"{how}, noticed {passed} after its start"  # it may be long ago
+    is_clean = event.code == 0 or not is_seen
     proving = is_proving(books, instance) and not (is_clean and _has_served_enough(books, instance, life))
     refusal = wording.suexec(event.code) if books.definition.wrapper != "off" and life < SECOND else None
     if refusal is not None:

@@ -6,7 +6,8 @@ import enum
 from dataclasses import dataclass
 
 from fcgipm.core import wording
-from fcgipm.core.view import AppState, AppView
+from fcgipm.core.events import Instant
+from fcgipm.core.view import AppState, AppView, GivenUp
 from fcgipm.counting import counted
 
 
@@ -27,12 +28,15 @@ class Outcome:
 
 
 _TROUBLE = {AppState.BACKOFF, AppState.FAILED}
+_WROTE_MAYBE = {"died", "too-slow"}
+"""Words of why a generation was given up, where its own output may say more; that of a probe is in the text."""
 
 
-def judge(verb: str, before: AppView, now: AppView | None) -> Outcome:
+def judge(verb: str, before: AppView, now: AppView | None, at: Instant | None = None) -> Outcome:
     """Return how far *verb* (start, stop, restart, reload, scale) has come.
 
-    *before* is the application when the verb was given, *now* as it is; None where it was removed since.
+    *before* is the application when the verb was given, *now* as it is *at* a time; None where it was removed since.
+    Without a time nothing is said of when the next try is.
     """
     if now is None:
         return Outcome(state=Verdict.FAILED, text=f"{before.name}: removed from the configuration meanwhile")
@@ -43,14 +47,14 @@ def judge(verb: str, before: AppView, now: AppView | None) -> Outcome:
     if verb == "reload" and (failure := _given_up(before, now)):
         return Outcome(state=Verdict.FAILED, text=f"{now.name}: {failure}")
     if now.state in _TROUBLE:
-        return Outcome(state=Verdict.FAILED, text=f"{now.name}: {now.reason}")
+        return Outcome(state=Verdict.FAILED, text=f"{now.name}: {now.reason}; {_what_next(now, at)}")
     if verb == "start":
         return _started(now)
     if verb == "restart":
         return _restarted(before, now)
     if verb == "reload":
         return _reloaded(before, now)
-    return _scaled(now)
+    return _scaled(now, at)
 
 
 def _instances(count: int) -> str:
@@ -80,7 +84,7 @@ def _started(now: AppView) -> Outcome:
 
 def _restarted(before: AppView, now: AppView) -> Outcome:
     if now.abandoned > before.abandoned:
-        return Outcome(state=Verdict.FAILED, text=f"{now.name}: {now.reason}")
+        return Outcome(state=Verdict.FAILED, text=f"{now.name}: {_abandoned(before, now)}")
     old = [instance for instance in now.instances if instance.generation < now.generation]
     if now.generation > before.generation and not old and now.ready >= now.wanted:
         text = f"{now.name}: restarted, {_instances(now.ready)} ready{_cut(before, now)}"
@@ -98,8 +102,26 @@ def _given_up(before: AppView, now: AppView) -> str:
     """Return why the generation that was wanted was given up; an empty text: it was not."""
     if now.abandoned <= max(before.abandoned, _settled(before)) or now.generation > _settled(before):
         return ""
-    why = now.reason if now.given_up is None else now.given_up.why
-    return f"generation {now.abandoned} was given up: {why}; generation {now.generation} serves on"
+    return _abandoned(before, now)
+
+
+def _abandoned(before: AppView, now: AppView) -> str:
+    """Return why the newest generation was given up, and what holds instead."""
+    found = now.given_up or GivenUp(generation=now.abandoned, why=now.reason, word="")
+    more = f" (`fcgipmctl logs {now.name}`)" if found.word in _WROTE_MAYBE else ""
+    still = f"generation {now.generation} {'serves on' if before.ready else 'stays the one that holds'}"
+    newer = [one.generation for one in now.instances if one.generation > now.generation and one.state != "retiring"]
+    rest = wording.left_over(newer if now.shares_listener else [], now.wanted)
+    return f"generation {now.abandoned} was given up: {found.why}{more}; {'; '.join(filter(None, (still, rest)))}"
+
+
+def _what_next(now: AppView, at: Instant | None) -> str:
+    """Return what comes after a failure, and where to look."""
+    again, output = f"`fcgipmctl start {now.name}`", f"`fcgipmctl logs {now.name}` has what it wrote"
+    if now.state is AppState.FAILED:
+        return f"it is not tried again until {again} or a changed definition; {output}"
+    soon = "" if at is None or now.next_at is None else f" in {wording.seconds(now.next_at - at)}"
+    return f"back-off: the next try is{soon or ' later'}, or at {again}; {output}"
 
 
 def _reloaded(before: AppView, now: AppView) -> Outcome:
@@ -123,9 +145,17 @@ def _reloaded(before: AppView, now: AppView) -> Outcome:
     return Outcome(state=Verdict.DONE, text=text)
 
 
-def _scaled(now: AppView) -> Outcome:
+def _scaled(now: AppView, at: Instant | None) -> Outcome:
     if now.state is AppState.STOPPED:
         return Outcome(state=Verdict.DONE, text=f"{now.name}: is stopped; {now.wanted} from its next start on")
     if now.ready == now.wanted and len(now.instances) == now.ready:
         return Outcome(state=Verdict.DONE, text=f"{now.name}: {_instances(now.ready)}")
-    return Outcome(state=Verdict.PENDING, text=f"{now.name}: {now.ready} of {_instances(now.wanted)} ready")
+    text = f"{now.name}: {now.ready} of {_instances(now.wanted)} ready"
+    leaving = sum(instance.state == "retiring" for instance in now.instances)
+    if now.ready >= now.wanted and leaving:
+        text += f", {leaving} more still {'serves' if leaving == 1 else 'serve'} somebody"
+    elif now.reason:
+        text += f": {now.reason}"
+        if at is not None and now.next_at is not None:
+            text += f"; next try in {wording.seconds(now.next_at - at)}"
+    return Outcome(state=Verdict.PENDING, text=text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from fractions import Fraction
 from typing import Final
 
@@ -45,19 +46,37 @@ def seconds(span: Duration) -> str:
 
 
 def end(code: int | None, signal: int | None, *, dumped: bool) -> str:
-    """Return how a process ended: ``exit status 1``, ``killed by SIGSEGV (core dumped)``."""
+    """Return how a process ended: ``exit status 1``, ``killed by SIGSEGV (core dumped)``, ``how is not known``."""
     if signal is not None:
         name = _SIGNALS.get(signal)
         text = f"killed by SIG{name}" if name else f"killed by signal {signal}"
         return f"{text} (core dumped)" if dumped else text
     if code is None:
-        return "ended, how is not known"
+        return "how is not known"
     return f"exit status {code}"
 
 
 def suexec(code: int | None) -> str | None:
     """Return why suexec refused with *code*; None if it is none of its exit statuses."""
     return None if code is None else _SUEXEC.get(code)
+
+
+def left_over(generations: Collection[int], of: int) -> str:
+    """Return how many of *of* instances are of *generations* that were given up: a number for each; empty: none.
+
+    >>> left_over([2], 3)
+    '1 of 3 instances is of generation 2 and serves until it is replaced'
+    >>> left_over([3, 2], 4)
+    '2 of 4 instances are of generations 2 and 3 and serve until they are replaced'
+    """
+    if not generations:
+        return ""
+    count = f"{len(generations)} of {counted(of, 'instance')}"
+    numbers = [str(number) for number in sorted(set(generations))]
+    which = f"{'generation' if len(numbers) == 1 else 'generations'} {' and '.join(numbers)}"
+    if len(generations) == 1:
+        return f"{count} is of {which} and serves until it is replaced"
+    return f"{count} are of {which} and serve until they are replaced"
 
 
 def percent(ratio: Fraction) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fcgipm import wire
 from fcgipm.config.schema import Change
+from fcgipm.core.events import Instant
 from fcgipm.core.outcome import Outcome, Verdict, judge
 from fcgipm.core.view import AppState, AppView
 from fcgipm.counting import counted
@@ -32,7 +33,7 @@ def views(state: State) -> dict[str, AppView]:
 def look(state: State, watched: Iterable[Watched]) -> dict[str, Outcome]:
     """Return how far each of *watched* is."""
     now = views(state)
-    return {each.app: judged(each, now.get(each.app)) for each in watched}
+    return {each.app: judged(each, now.get(each.app), state.now()) for each in watched}
 
 
 async def wait(state: State, watched: Sequence[Watched], seconds: float) -> dict[str, Outcome]:
@@ -66,11 +67,11 @@ def of_apply(state: State, keys: Sequence[wire.ChangedKey], before: Mapping[str,
     return watched
 
 
-def judged(watched: Watched, now: AppView | None) -> Outcome:
-    """Return how far *watched* is, whose application is as in *now*, or gone (None)."""
+def judged(watched: Watched, now: AppView | None, at: Instant) -> Outcome:
+    """Return how far *watched* is, whose application is as in *now*, or gone (None); that is the time *at*."""
     if watched.verb == "remove":
         if now is None:
             return Outcome(state=Verdict.DONE, text=f"{watched.app}: its last instance is gone")
         left = counted(len(now.instances), "instance")
         return Outcome(state=Verdict.PENDING, text=f"{watched.app}: {left} still there")
-    return judge(watched.verb, watched.before, now)
+    return judge(watched.verb, watched.before, now, at)

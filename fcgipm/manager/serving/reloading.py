@@ -155,7 +155,7 @@ class Reload:
 
     def _look(self) -> None:
         for name, active in list(self._active.items()):
-            outcome = outcomes.judged(active.watched, self.driver.state.view(name))
+            outcome = outcomes.judged(active.watched, self.driver.state.view(name), self._now())
             self.found[name] = outcome
             if outcome.state is not Verdict.PENDING:
                 del self._active[name]

@@ -333,7 +333,7 @@ def test_an_end_of_which_the_status_is_not_known_is_told_and_followed() -> None:
     sim.after(1 * SECOND)
     unknown_end(sim, 1)
 
-    assert "ended: ended, how is not known after 1 s" in sim.texts(Topic.INSTANCE_ENDED)[0]
+    assert "ended: how is not known, noticed 1 s after its start" in sim.texts(Topic.INSTANCE_ENDED)[0]
     assert spawns(sim.after(5 * SECOND)) == [(10, 1)]
 
 
