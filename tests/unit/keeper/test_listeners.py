@@ -78,6 +78,8 @@ def test_an_unpublished_listener_without_instances_stays_for_a_minute(
     listeners.expire(due)
     assert os.listdir(place / "run" / "private") == ["one.2"]
     assert listeners.deadline() is None
+    with pytest.raises(SocketError, match="no listener any more"):
+        listeners.of(app, 1)
 
 
 def test_one_that_was_never_public_goes_with_its_last_instance(
@@ -92,8 +94,6 @@ def test_one_that_was_never_public_goes_with_its_last_instance(
 
     assert os.listdir(place / "run" / "private") == ["one.1"]
     assert listeners.deadline() is None
-    with pytest.raises(SocketError, match="no listener any more"):
-        listeners.of(app, 1)
 
 
 def test_it_is_not_closed_over_somebody_who_waits(context: Context, listeners: Listeners, place: Path) -> None:
