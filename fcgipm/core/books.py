@@ -71,7 +71,7 @@ class Books:
         self.abandoned = memory.abandoned
         self.given_up, self.left_under_way = memory.given_up, memory.under_way  # by a manager before this one; 0: none
         self.cut = memory.cut
-        self.generation = restoring.generation_of(self, published, living)
+        self.generation = restoring.generation_of(self, published, living, memory)
         self.stands_at: Place | None = None if moved else place_of(definition)
         """Where the published listener is; None is not known, and not where the definition has it."""
         self.newest = max([1, memory.newest, published, *(alive.generation for alive in living)])
@@ -298,6 +298,13 @@ class Books:
             severity=severity, topic=topic, app=self.name, text=f"{label} {text}", instance=instance.id, reason=reason
         )
 
+    @property
+    def _under_way(self) -> int:
+        """Return the generation of which the next manager must know; on a listener of its own its state tells."""
+        if self.change is None or (self.change.is_settled and self.switches):
+            return 0
+        return self.change.generation
+
     def memory(self) -> Memory:
         """Return what must outlive the manager."""
         return Memory(
@@ -311,7 +318,8 @@ class Books:
             newest=self.newest,
             abandoned=self.abandoned,
             given_up=self.given_up,
-            under_way=0 if self.change is None or self.change.is_settled else self.change.generation,
+            generation=self.generation,
+            under_way=self._under_way,
             cut=self.cut,
             load=self.noted_load,
             level=self.level if self.definition.is_flexible else None,

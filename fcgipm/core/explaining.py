@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from fcgipm.core import recycling, scaling, wording
+from fcgipm.core import generations, recycling, scaling, wording
 from fcgipm.core.books import Books
 from fcgipm.core.events import Instant
 from fcgipm.core.note import Mode, Trouble
@@ -59,12 +59,18 @@ def _summary(books: Books, now: Instant) -> Iterator[str]:
         yield f"running, {books.ready} ready{starting}, {_how_many(books)}"
         if missing := sum(slot.instance is None for slot in books.slots):
             yield f"{missing} not started yet" + (f" after {books.reason}" if books.reason else "")
+    yield from _other_generations(books)
+    if any(books.refusers()):
+        yield "visitors are answered 503 (overload-response)"
+
+
+def _other_generations(books: Books) -> Iterator[str]:
     if books.change is not None and books.mode is Mode.RUN:
         yield f"generation {books.change.generation} is on its way ({books.change.phase.value}): {books.change.why}"
     elif books.given_up is not None:
         yield f"generation {books.given_up.generation} was given up: {books.given_up.why}"
-    if any(books.refusers()):
-        yield "visitors are answered 503 (overload-response)"
+        if rest := wording.left_over([one.generation for one in generations.left_over(books)], books.wanted):
+            yield rest
 
 
 def _in_backoff(books: Books, now: Instant) -> Iterator[str]:
@@ -182,7 +188,7 @@ def _plans(books: Books, now: Instant) -> Iterator[tuple[Instant, str]]:
     for _, slot in startable(books):
         held_back = ": one try in back-off" if books.backoff.in_force else ""
         yield max(now, start_at(books, slot)), f"an instance is started ({slot.why}{held_back})"
-    for due in recycling.deadlines(books):
+    for due in recycling.ages(books):
         yield max(now, due), "an instance reaches max-lifetime and is replaced"
     if books.is_observed and books.demand.due is not None:
         yield max(now, books.demand.due), "looked at: who waits, and what is served"

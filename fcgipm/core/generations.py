@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fcgipm.config.schema import SECOND, Duration
+from fcgipm.core import wording
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command, Publish, Severity, Topic
 from fcgipm.core.events import Instant
@@ -26,7 +27,10 @@ LAST_STAYS: Final[Duration] = 1 * SECOND
 
 
 def begin(books: Books, why: str, now: Instant, out: list[Command]) -> None:
-    """Replace every instance by one of a new generation, which is proved first where anybody is served."""
+    """Replace every instance by one of a new generation.
+
+    It is proved first where anybody is served, or where a probe tells whether it can serve anybody.
+    """
     change = books.change
     if isinstance(change, Switch) and change.is_settled:
         if change.phase is Phase.PUBLISHING:  # else it has not begun with anything yet
@@ -35,12 +39,13 @@ def begin(books: Books, why: str, now: Instant, out: list[Command]) -> None:
     if change is not None:
         supersede(books, why, now, out)
     books.newest += 1
+    is_proved = books.is_serving or (books.definition.probe is not None and books.generation > 0 < books.attainable)
     if books.switches or not books.is_in_place:
-        if books.is_serving:
+        if is_proved:
             gather(books, why, now)
         else:
             switch(books, books.newest, slots_now(books, now), why, out)
-    elif books.is_serving:
+    elif is_proved:
         books.change = Roll(generation=books.newest, why=why)
     else:
         books.generation = books.newest
@@ -179,7 +184,7 @@ def supersede(books: Books, why: str, now: Instant, out: list[Command]) -> None:
     change = books.change
     assert change is not None
     _give_up(books, Step.SUPERSEDED, now)
-    text = f"{_given_up(change.generation)}: superseded: {why}; generation {books.generation} goes on"
+    text = f"{_given_up(change.generation)}: superseded: {why}; {_who_goes_on(books)}"
     out.append(books.message(Severity.INFO, Topic.GENERATION_ABANDONED, text, reason="superseded"))
 
 
@@ -206,18 +211,42 @@ def _say_given_up(books: Books, change: Switch | Roll, why: str, word: str, out:
     # What nobody has asked for is tried again and again, and fails for the same reason until that has passed.
     is_known = change.why == RELIEF and books.given_up is not None and books.given_up.why == why
     given_up = GivenUp(generation=change.generation, why=why, word=word)
-    _say(books, given_up, Severity.DEBUG if is_known else Severity.ERROR, out)
+    is_told = books.mode is Mode.RUN and books.generation == 0  # as a failure of the application
+    _say(books, given_up, Severity.DEBUG if is_known or is_told else Severity.ERROR, out)
 
 
 def _say(books: Books, given_up: GivenUp, severity: Severity, out: list[Command]) -> None:
     books.given_up = given_up
     books.reason = f"{_given_up(given_up.generation)}: {given_up.why}"
-    text = f"{books.reason}; generation {books.generation} goes on"
+    text = f"{books.reason}; {_who_goes_on(books)}"
     out.append(books.message(severity, Topic.GENERATION_ABANDONED, text, reason=given_up.word))
 
 
 def _given_up(generation: int) -> str:
     return f"generation {generation} was given up"
+
+
+def _who_goes_on(books: Books) -> str:
+    if books.mode is not Mode.RUN:
+        return "the instances are removed where visitors still come"
+    if not books.generation:
+        return "there is no other one"
+    rest = wording.left_over([one.generation for one in left_over(books)], books.wanted)
+    return f"generation {books.generation} goes on{rest and '; '}{rest}"
+
+
+def left_over(books: Books) -> list[Instance]:
+    """Return who is of a newer generation than the one that holds, and on the listener of all.
+
+    Where none is on its way it was given up after they had come there, and they are replaced like the worn ones.
+    """
+    if books.switches or not books.generation:
+        return []
+    return [
+        one
+        for one in books.instances.values()
+        if one.audience is Audience.VISITORS and one.is_staying and one.generation > books.generation
+    ]
 
 
 def _give_up(books: Books, step: Step, now: Instant) -> None:

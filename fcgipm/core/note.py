@@ -45,10 +45,15 @@ class Memory:
     last_start: int | None = None
     restarts: int = 0
     newest: int = 1
+    generation: int = 0
+    """The one that holds, 0 is not known: where all share a listener nobody else can tell."""
     abandoned: int = 0
     given_up: GivenUp | None = None
-    unproved: int = 0
-    """The generation that is still to be proved, 0 where none is: what runs for it need not outlive the manager."""
+    under_way: int = 0
+    """The generation that is to be proved, or whose instances take the places of others one by one; 0 where none is.
+
+    In the first case what runs for it need not outlive the manager; in the second the next one goes on.
+    """
     cut: int = 0
     load: Load | None = None
     level: int | None = None

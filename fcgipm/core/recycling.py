@@ -1,4 +1,7 @@
-"""Recycling: an instance that is old, large or has served much is replaced, the replacement first, one at a time."""
+"""Recycling: an instance that is old, large or has served much is replaced, the replacement first, one at a time.
+
+So is who came to the listener of all for a generation that was given up then: by one of the generation that goes on.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from fcgipm.config.schema import SECOND, Duration
-from fcgipm.core import wording
+from fcgipm.core import generations, wording
 from fcgipm.core.books import Books
 from fcgipm.core.commands import Command
 from fcgipm.core.events import InstanceId, Instant, Sample
-from fcgipm.core.instance import Instance
+from fcgipm.core.instance import Audience, Instance
 from fcgipm.core.note import Mode
 from fcgipm.core.rollout import Swap
 from fcgipm.core.starting import spawn
@@ -38,19 +41,50 @@ def recycle(books: Books, now: Instant, out: list[Command]) -> None:
     """Begin or go on to replace an instance that has reached one of its limits."""
     if books.recycling.swap is not None:
         _go_on(books, books.recycling.swap, now)
-    if not _may_begin(books) or now < books.recycling.not_before:
+    if not _may_begin(books):
         return
-    for instance in _settled(books):
-        why = _worn(books, instance, now)
-        if why:
-            replacement = spawn(books, books.generation, "recycle", now, out)
-            books.recycling.swap = Swap(outgoing=instance.id, why=f"recycled: {why}", replacement=replacement.id)
-            text = f"recycle: {books.name}/{instance.id} is replaced, {why}"
-            books.chronicle.enter(now, "start", "recycle", text)
-            return
+    rolled_back_at = _rolled_back_at(books)
+    if rolled_back_at is not None and rolled_back_at <= now:
+        outgoing = next(one for one in generations.left_over(books) if one.is_ready)
+        rule, why = "generation", "its generation was given up"
+    elif now >= books.recycling.not_before and (worn := _first_worn(books, now)) is not None:
+        outgoing, rule, why = worn[0], "recycle", f"recycled: {worn[1]}"
+    else:
+        return
+    replacement = spawn(books, books.generation, rule, now, out)
+    books.recycling.swap = Swap(outgoing=outgoing.id, why=why, replacement=replacement.id)
+    text = f"{rule}: {books.name}/{outgoing.id} is replaced, {why.removeprefix('recycled: ')}"
+    books.chronicle.enter(now, "start", rule, text)
+
+
+def _first_worn(books: Books, now: Instant) -> tuple[Instance, str] | None:
+    """Return the first one that has reached a limit, and which."""
+    return next(((one, why) for one in _settled(books) if (why := _worn(books, one, now))), None)
+
+
+def _rolled_back_at(books: Books) -> Instant | None:
+    """Return when one of a generation that was given up may be replaced; None: there is none, or an event comes first.
+
+    As careful as what brought it there: not before the last one that was replaced has gone.
+    """
+    is_there = any(one.is_ready for one in generations.left_over(books))
+    is_going = any(
+        one.generation > books.generation and one.audience is Audience.VISITORS and not one.is_staying
+        for one in books.instances.values()
+    )
+    if not is_there or is_going or books.in_trouble:
+        return None
+    return max(books.recycling.not_before, books.short.until)
 
 
 def deadlines(books: Books) -> Iterator[Instant]:
+    """Yield when one is to be replaced."""
+    yield from ages(books)
+    if _may_begin(books) and (due := _rolled_back_at(books)) is not None:
+        yield due
+
+
+def ages(books: Books) -> Iterator[Instant]:
     """Yield when an instance will have reached its age."""
     lifetime = books.definition.max_lifetime
     if lifetime is None or not _may_begin(books):
@@ -115,4 +149,5 @@ def _swap(books: Books, swap: Swap, replacement: Instance, now: Instant) -> None
         return
     slot.instance = replacement.id
     if outgoing is not None and outgoing.is_staying:
-        outgoing.retire(swap.why, first_try=now, cut_at=None)
+        is_given_up = outgoing.generation > books.generation
+        outgoing.retire(swap.why, first_try=now, cut_at=books.cut_from(now) if is_given_up else None)

@@ -16,17 +16,19 @@ if TYPE_CHECKING:
     from fcgipm.core.books import Books
 
 
-def generation_of(books: Books, published: int, living: Sequence[LiveInstance]) -> int:
+def generation_of(books: Books, published: int, living: Sequence[LiveInstance], memory: Memory) -> int:
     """Return the generation that visitors meet; 0 where they meet none.
 
-    Where all generations share one listener nobody is told which: the oldest that visitors meet an instance of.  A
-    listener that only its instances have is none to start others on.
+    Where all generations share one listener that is remembered; else it is the oldest that visitors meet an instance
+    of.  A listener that only its instances have is none to start others on.
     """
-    if books.switches or not living:
+    if books.switches or not published:
         return published
     if any(alive.estranged for alive in living):
         return 0
-    return min((one.generation for one in living if not (one.canary or one.turns_away)), default=published)
+    return memory.generation or min(
+        (one.generation for one in living if not (one.canary or one.turns_away)), default=published
+    )
 
 
 def adopt(books: Books, alive: LiveInstance, now: Instant) -> None:
@@ -57,7 +59,8 @@ def adopt(books: Books, alive: LiveInstance, now: Instant) -> None:
         return
     if alive.estranged and not books.generation:
         is_late = False  # visitors still come to it: a new listener takes its place first
-    if alive.asked or is_late or books.mode is not Mode.RUN:
+    was_replaced = not books.switches and not alive.turns_away and alive.generation < books.generation
+    if alive.asked or is_late or was_replaced or books.mode is not Mode.RUN:
         cut_at = books.cut_from(now)
         instance.retire("its removal was under way", first_try=now, cut_at=cut_at)
 

@@ -70,11 +70,14 @@ def _replace(books: Books, stale: list[Slot], replacement: Instance, now: Instan
 
 
 def left_halfway(books: Books) -> int:
-    """Return the generation to which a manager that has died was rolling; 0: to none, or it was given up."""
-    if books.switches or not books.generation:
+    """Return the generation to which a manager that has died was rolling; 0: to none, or nothing came of it yet.
+
+    Of what it had given up itself, for whatever reason, instances may be there as well: nobody goes on with that.
+    """
+    if books.switches or not 0 < books.generation < books.left_under_way:
         return 0
-    newest = max((one.generation for one in _met(books)), default=0)
-    return newest if newest > max(books.generation, books.abandoned) else 0
+    is_met = any(one.generation == books.left_under_way for one in _met(books))
+    return books.left_under_way if is_met else 0
 
 
 def go_on(books: Books, generation: int, now: Instant, out: list[Command]) -> None:

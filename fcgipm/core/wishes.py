@@ -150,9 +150,9 @@ def catch_up(books: Books, now: Instant, out: list[Command], *, outdated: Collec
         generations.begin(books, "its definition had changed", now, out)
         return
     hidden = {one.generation for one in books.instances.values() if one.audience is Audience.NOBODY}
-    unproved = max(hidden, default=books.left_unproved)
-    if unproved > max(books.generation, halfway):
-        generations.interrupted(books, unproved, out)
+    left = max(hidden, default=books.left_under_way)
+    if left > max(books.generation, halfway):
+        generations.interrupted(books, left, out)
     if goes_on:
         rolling.go_on(books, halfway, now, out)
 

@@ -1,4 +1,4 @@
-"""A roll that its manager has left halfway is brought to its end; and of one that was given up all may go by policy."""
+"""A roll that its manager has left halfway is brought to its end; one that was given up halfway is undone."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from dataclasses import replace
 import pytest
 from harness.simulation import Simulation, alive, blog, canaries, publications, retirements, running, spawns, tcp
 
-from fcgipm.config.schema import SECOND, Application, Change
+from fcgipm.config.schema import SECOND, Application
+from fcgipm.core import backoff
 from fcgipm.core import events as ev
-from fcgipm.core.commands import Topic
-from fcgipm.core.events import InstanceId, Sample
+from fcgipm.core.commands import Command, Topic
+from fcgipm.core.events import InstanceId
 from fcgipm.core.note import Memory, Mode, write
+from fcgipm.core.outcome import Verdict, judge
+from fcgipm.core.recycling import PAUSE
 from fcgipm.core.view import GivenUp, LiveInstance
 
 HOUR = 3600 * SECOND
@@ -22,10 +25,19 @@ def canary(number: int, generation: int) -> LiveInstance:
     return replace(alive(number, generation), canary=True)
 
 
-def found(application: Application, *living: LiveInstance, abandoned: int = 0, mode: Mode = Mode.RUN) -> Simulation:
-    """Return what the next manager finds."""
+def found(
+    application: Application, *living: LiveInstance, under_way: int | None = None, abandoned: int = 0,
+    mode: Mode = Mode.RUN,
+) -> Simulation:  # fmt: skip
+    """Return what the next manager finds; what is not told otherwise, the newest generation was under way."""
     newest = max(one.generation for one in living)
-    memory = Memory(mode=mode, newest=newest, abandoned=abandoned, given_up=FAILED if abandoned else None)
+    memory = Memory(
+        mode=mode,
+        newest=newest,
+        under_way=newest if under_way is None else under_way,
+        abandoned=abandoned,
+        given_up=FAILED if abandoned else None,
+    )
     return Simulation(
         application,
         living=living,
@@ -135,18 +147,66 @@ def test_where_the_newest_is_of_another_definition_too_it_is_proved_anew() -> No
     assert canaries(sim.given(ev.Tick())) == [10]
 
 
-def test_a_canary_of_a_newer_one_is_given_up_and_what_was_proved_goes_on() -> None:
+def test_what_a_newer_one_had_superseded_is_not_gone_on_with_and_goes_with_the_newer_one() -> None:
+    """What was proved of it was proved of other files: the newer one was begun for those that are there now."""
     sim = found(tcp(processes=2), alive(1), alive(2, 2), canary(3, 3))
     ordered = sim.given(ev.Tick())
 
-    assert (retirements(ordered), spawns(ordered)) == ([(3, True)], [(10, 2)])
+    assert (retirements(ordered), spawns(ordered)) == ([(3, True)], [(10, 1)])
     sim.killed(3, how=ev.Removal.CUT)
     sim.ready(10)
-    sim.killed(1)
-    assert is_complete(sim, 2)
+    sim.killed(2)
+    assert is_complete(sim, 1)
     given_up = sim.view().given_up
     assert given_up is not None
     assert (given_up.generation, given_up.word) == (3, "interrupted")
+
+
+@pytest.mark.parametrize("how", ["superseded", "failed", "superseded, and nothing is left of the newer one"])
+def test_a_roll_that_its_own_manager_has_given_up_is_not_revived_by_the_next_one(how: str) -> None:
+    sim = rolling()
+    if how == "failed":
+        sim.exited(5)
+    else:
+        sim.given(ev.ReloadRequested(app="blog"))
+    living = [alive(2), alive(4, 2), *([canary(6, 3)] if how == "superseded" else [])]
+    after = Simulation(tcp(processes=2), living=living, notes=sim.notes, next_instance=10)
+    ordered = after.given(ev.Tick())
+
+    assert after.view().rollout is None
+    assert after.view().generation == 1
+    assert spawns(ordered) == [(10, 1)]
+    assert after.texts(Topic.APP_RELOADING) == []
+
+
+def test_a_roll_that_was_under_way_is_gone_on_with_by_the_next_one() -> None:
+    sim = rolling()
+    after = Simulation(tcp(processes=2), living=[alive(2), alive(4, 2)], notes=sim.notes, next_instance=10)
+
+    assert spawns(after.given(ev.Tick())) == [(10, 2)]
+    assert after.texts(Topic.APP_RELOADING) != []
+
+
+def test_a_roll_that_was_complete_is_so_although_an_old_one_still_finishes() -> None:
+    sim = rolling()
+    sim.ready(5)
+    assert is_complete(sim, 2)
+    after = Simulation(tcp(processes=2), living=[alive(2), alive(4, 2), alive(5, 2)], notes=sim.notes, next_instance=10)
+    ordered = after.given(ev.Tick())
+
+    assert (spawns(ordered), retirements(ordered)) == ([], [(2, False)])
+    assert is_complete(after, 2)
+    assert after.texts(Topic.APP_RELOADING) == []
+
+
+def test_a_roll_of_which_nothing_is_left_is_interrupted_and_that_is_said() -> None:
+    sim = rolling()
+    after = Simulation(tcp(processes=2), living=[alive(2)], published={"blog": 2}, notes=sim.notes, next_instance=10)
+    after.given(ev.Tick())
+
+    view = after.view()
+    assert view.given_up is not None
+    assert (view.generation, view.given_up.generation, view.given_up.word) == (1, 2, "interrupted")
 
 
 @pytest.mark.parametrize("application", [blog(), tcp()], ids=["unix", "tcp"])
@@ -178,12 +238,13 @@ def test_one_that_came_to_its_end_is_not(application: Application) -> None:
     assert sim.texts(Topic.GENERATION_ABANDONED) == []
 
 
-def test_what_was_given_up_stays_as_it_is_and_that_is_still_said() -> None:
-    sim = found(tcp(processes=2), alive(1), alive(2, 2), abandoned=2)
+def test_what_was_given_up_is_undone_by_the_next_one_and_that_is_still_said() -> None:
+    sim = found(tcp(processes=2), alive(1), alive(2, 2), abandoned=2, under_way=0)
 
-    assert sim.given(ev.Tick()) == []
+    assert spawns(sim.given(ev.Tick())) == [(10, 1)]
     view = sim.view()
     assert (view.rollout, view.generation, view.given_up) == (None, 1, FAILED)
+    assert retirements(sim.ready(10)) == [(2, False)]
 
 
 def test_a_roll_that_is_left_twice_comes_to_its_end() -> None:
@@ -221,62 +282,152 @@ def test_an_end_that_nobody_could_see_of_one_that_had_its_place_is_no_fault() ->
     assert sim.view().given_up is None
 
 
-# ── given up: who has a place already is one like any other ──────────────────────────────────────────────────────
+# ── given up halfway: who has a place already is replaced by one of the generation that goes on ────────────────────
 
 
-def given_up(**settings: object) -> Simulation:
-    """Return one of which the first instance was replaced, and the roll was given up then: 2 is old, 4 is new."""
-    sim = running(replace(tcp(init_start_delay=0), **settings), processes=2)  # type: ignore[arg-type]
+def rolling(**settings: object) -> Simulation:
+    """Return one of which 1 was replaced by 4, of generation 2, while 5 starts to replace 2 as well."""
+    sim = running(replace(tcp(init_start_delay=0), **{"processes": 2, **settings}), processes=2)  # type: ignore[arg-type]
     sim.given(ev.ReloadRequested(app="blog"))
     sim.proved(3)
     sim.killed(3)
     sim.ready(4)
     sim.killed(1)
-    sim.exited(5)
+    sim.spawned(5)
+    return sim
+
+
+def halfway(**settings: object) -> tuple[Simulation, list[Command]]:
+    """Return that when the roll has been given up: 2 is old, 4 is new, 6 is to replace 4; and what was ordered then."""
+    sim = rolling(**settings)
+    ordered = sim.exited(5)
     view = sim.view()
-    assert (view.rollout, view.generation, [one.generation for one in view.instances]) == (None, 1, [1, 2])
-    return sim
+    assert (view.rollout, view.generation) == (None, 1)
+    assert [one.generation for one in view.instances] == [1, 2, 1]
+    return sim, ordered
 
 
-def lowered(**settings: object) -> Simulation:
-    """Return one of which the demand may take all from now on."""
-    sim = given_up(processes=None, min_processes=2, max_processes=4)
-    least = replace(tcp(), processes=None, min_processes=0, max_processes=4, **settings)  # type: ignore[arg-type]
-    sim.given(ev.ConfigurationApplied(applications={"blog": least}, changes={"blog": Change.IN_PLACE}))
-    return sim
+def test_who_has_a_place_is_replaced_first_and_goes_then() -> None:
+    sim, ordered = halfway()
+    assert (spawns(ordered), retirements(ordered), canaries(ordered)) == ([(6, 1)], [], [])
+    ordered = sim.ready(6)
+    assert (spawns(ordered), retirements(ordered)) == ([], [(4, False)])
+    sim.killed(4)
+
+    assert is_complete(sim, 1)
+    assert sim.view().ready == 2
+    assert sim.after(HOUR) == []
+    assert sim.view().given_up is not None, "whoever looks later is to know why"
 
 
-def test_by_policy_it_goes_as_the_youngest() -> None:
-    sim = lowered()
-    gone = [number for number, _ in retirements(sim.after(HOUR))]
+def test_it_is_done_one_at_a_time_and_the_next_not_before_the_last_has_gone() -> None:
+    sim = running(tcp(processes=3, init_start_delay=0, stop_timeout=3 * SECOND), processes=3)
+    sim.given(ev.ReloadRequested(app="blog"))
+    sim.proved(4)
+    sim.killed(4)
+    for new, old in ((5, 1), (6, 2)):
+        sim.ready(new)
+        sim.killed(old)
+    sim.spawned(7)
+    assert spawns(sim.exited(7)) == [(8, 1)]
+    assert retirements(sim.ready(8)) == [(5, False)]
+    sim.refused(5)
+    assert spawns(sim.after(3 * SECOND - 1)) == []
+    assert (5, True) in retirements(sim.after(1)), "whoever never rests is cut as in a roll, after stop-timeout"
+    assert spawns(sim.killed(5)) == [(9, 1)]
+    assert retirements(sim.ready(9)) == [(6, False)]
+    sim.killed(6)
 
-    assert gone == [4]
+    assert is_complete(sim, 1)
 
 
-def test_idle_stop_takes_all() -> None:
-    sim = lowered(idle_stop=60 * SECOND)
-    gone: list[int] = []
-    for _ in range(61):
-        taken = retirements(sim.after(1 * SECOND))
-        while taken:
-            gone.append(taken[0][0])
-            taken = retirements(sim.killed(gone[-1]))
+def test_where_that_fails_it_serves_on_and_it_is_tried_again_later() -> None:
+    sim, _ = halfway()
+    sim.spawned(6)
+    ordered = sim.exited(6)
+    assert (spawns(ordered), retirements(ordered)) == ([], [])
+    assert sim.view().ready == 2
 
-    assert gone == [4, 2]
-    assert sim.view().ready == 0
+    assert spawns(sim.after(PAUSE - 1)) == []
+    assert spawns(sim.after(1)) == [(7, 1)]
 
 
-def test_it_is_recycled_by_one_of_the_generation_that_goes_on() -> None:
-    sim = given_up(processes=2, max_requests=100)
-    ordered = sim.looked(blog=Sample(queued=0, limit=100, busy=1, requests=400))
-    recycled: list[int] = []
-    for _ in range(2):
-        started = spawns(ordered)
-        assert [generation for _, generation in started] == [1]
-        ordered = sim.ready(*(number for number, _ in started))
-        gone = [number for number, _ in retirements(ordered)]
-        recycled += gone
-        ordered += sim.killed(*gone)
-        ordered = [one for one in ordered if spawns([one])] or sim.after(1 * SECOND)
+def test_for_a_shortage_it_waits_like_every_start() -> None:
+    sim = rolling()
+    failed = ev.SpawnFailed(instance=InstanceId(5), step="fork", error="EAGAIN", at=sim.now, shortage=True)
+    assert spawns(sim.given(failed)) == []
 
-    assert sorted(recycled) == [2, 4]
+    assert spawns(sim.after(1 * SECOND)) == [(6, 1)]
+
+
+def test_how_many_are_of_it_is_said_to_whoever_asks() -> None:
+    sim = rolling()
+    before = replace(sim.view(), abandoned=0)
+    sim.exited(5)
+    who = "1 of 2 instances is of generation 2 and serves until it is replaced"
+
+    assert sim.texts(Topic.GENERATION_ABANDONED)[0].endswith(f"; generation 1 goes on; {who}")
+    outcome = judge("reload", before, sim.view())
+    assert outcome.state is Verdict.FAILED
+    assert outcome.text.endswith(f"; generation 1 serves on; {who}")
+    assert judge("restart", before, sim.view()).text.endswith(f"; {who}")
+    found = sim.engine.explain("blog", sim.now)
+    assert found is not None
+    assert found.summary.endswith(f"; {who}")
+    sim.ready(6)
+    sim.killed(4)
+    assert judge("reload", before, sim.view()).text.endswith("; generation 1 serves on")
+
+
+def test_one_that_dies_before_leaves_its_place_to_its_replacement() -> None:
+    sim, _ = halfway()
+    sim.exited(4)
+    sim.ready(6)
+
+    assert is_complete(sim, 1)
+    assert spawns(sim.after(HOUR)) == []
+
+
+def test_a_newer_generation_ends_that_and_replaces_all() -> None:
+    sim, _ = halfway()
+    sim.spawned(6)
+    ordered = sim.given(ev.ReloadRequested(app="blog"))
+    assert (canaries(ordered), retirements(ordered)) == ([7], [(6, False)])
+    sim.killed(6)
+    sim.proved(7)
+    sim.killed(7)
+    assert retirements(sim.ready(8)) == [(4, False)]
+    sim.killed(4)
+    sim.ready(9)
+    sim.killed(2)
+
+    assert is_complete(sim, 3)
+
+
+def test_where_the_newer_one_fails_it_goes_on() -> None:
+    sim = rolling()
+    sim.given(ev.ReloadRequested(app="blog"))
+    assert "1 of 2 instances is of generation 2" in sim.texts(Topic.GENERATION_ABANDONED)[0]
+    sim.killed(5)
+    sim.spawned(6)
+    assert spawns(sim.exited(6)) == [(7, 1)]
+    assert retirements(sim.ready(7)) == [(4, False)]
+
+
+def test_a_stop_takes_all() -> None:
+    sim, _ = halfway()
+    sim.spawned(6)
+
+    assert {number for number, _ in retirements(sim.given(ev.StopRequested(app="blog")))} == {2, 4, 6}
+
+
+def test_in_back_off_nothing_is_started_for_that() -> None:
+    sim = rolling(min_server_life=1_000 * SECOND, restart_delay=0)
+    for number in (2, 6, 7):
+        sim.exited(number)
+        sim.spawned(*(number for number, _ in spawns(sim.after(1 * SECOND))))
+    assert sim.view().backoff_until is not None
+    assert spawns(sim.exited(5)) == []
+    assert sim.view().rollout is None
+
+    assert spawns(sim.after(backoff.PAUSE)) == [(8, 1)], "the one try that a back-off lets through"
