@@ -767,3 +767,35 @@ def test_a_roll_comes_to_its_end_however_many_managers_leave_it_halfway(
 
     generation = 2 if is_met else 1
     assert {one.generation for one in world.views()["blog"].instances} == {generation}
+
+
+@given(data=st.data(), processes=st.integers(2, 4), is_replaced=st.booleans(), is_superseded=st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_a_roll_that_is_given_up_wherever_it_is_leaves_one_generation_only(
+    *, data: st.DataObject, processes: int, is_replaced: bool, is_superseded: bool
+) -> None:
+    world = World()
+    world.begin(
+        tcp=True, processes=processes, init=0, restart=0, life=0, autostart=True, quiet=False, probe=None,
+        auto_update=False,
+    )  # fmt: skip
+    world.somebody_deploys(app="blog", answer="good")
+    for _ in range(data.draw(st.integers(0, 6), label="steps")):
+        world.let_work(data.draw(st.sampled_from(sorted(world.processes)), label="who"))
+    newest = 2
+    if is_superseded and world.views()["blog"].rollout is not None:
+        world.give(ev.ReloadRequested(app="blog"))
+        newest = 3
+    victims = [number for number, one in world.processes.items() if one.app == "blog" and one.generation == newest]
+    was_under_way = world.views()["blog"].rollout is not None and bool(victims)
+    if was_under_way:
+        number = data.draw(st.sampled_from(victims), label="victim")
+        world.processes[number].started_at = world.processes[number].started_at or world.sim.now
+        world.processes.pop(number)
+        world.give(ev.Exited(instance=InstanceId(number), code=1, signal=None, dumped=False, at=world.sim.now))
+    if is_replaced:
+        world.the_manager_is_replaced(estranged=False)
+    world.settle()
+
+    there = {one.generation for one in world.views()["blog"].instances}
+    assert there == {1 if was_under_way else newest}
