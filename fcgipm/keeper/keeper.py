@@ -242,7 +242,9 @@ class Keeper:
 
     def _open_sockets(self) -> None:
         context, origin = self._context, self._origin
-        state = origin.state or left_by(context, self._runtime.fileno())
+        state, unusable = origin.state, ""
+        if state is None:
+            state, unusable = left_by(context, self._runtime.fileno())
         stored = Stored(context, [one for one in self._service.passed if is_stored(one)])
         self._adoption = Adoption(
             context, self._book, self._listeners, self._places, self._guard, origin.heritage, stored, state,
@@ -255,7 +257,7 @@ class Keeper:
             has_one=self._adoption.is_public, may_lack=self._adoption.is_doubtful, whatever_fails=origin.is_upgrade,
         )  # fmt: skip
         if problems and not origin.is_upgrade:
-            raise StartError("\n".join(problems))
+            raise StartError("\n".join(filter(None, (unusable, *problems))))
         for problem in problems:
             context.say("error", problem)
         # After the others: while those are refused, nobody must find a control socket that is about to go again.

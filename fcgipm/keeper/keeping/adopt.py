@@ -36,19 +36,19 @@ if TYPE_CHECKING:
     from fcgipm.keeper.supervising.orders import Orders
 
 
-def left_by(context: Context, directory: int) -> State | None:
-    """Return what the keeper before has left in the runtime directory, None where that is nothing that can be used."""
+def left_by(context: Context, directory: int) -> tuple[State | None, str]:
+    """Return what the keeper before has left in the runtime directory, and why that cannot be used.
+
+    None where it cannot, or where it has left nothing.
+    """
     try:
-        return statefile.read(directory)
+        return statefile.read(directory), ""
     except (StateError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         path = os.path.join(context.loaded.config.daemon.runtime_dir, statefile.NAME)
-        text = (
-            f"cannot use {path}: {why}; instances that an fcgipm has left there are not adopted, and what was stopped "
-            f"is started"
-        )
-        context.tell("error", "state-file", text)
-        return None
+        text = f"cannot use {path}: {why}; instances that an fcgipm has left there are not adopted"
+        context.tell("error", "state-file", f"{text}, and what was stopped is started")
+        return None, text
 
 
 @dataclass(slots=True)

@@ -31,7 +31,7 @@ def refuse(place: Place, path: str, own: Container[FileId | int], diag: Diag) ->
     names = place.names_of(file)
     if names:
         return _left_over(os.path.join(place.private_path, names[0]), listener)
-    raise SocketError(f"{path}: in use, {_holders(listener)} listens there")
+    raise SocketError(f"{path}: {_in_use(listener)}")
 
 
 def refuse_private(place: Place, path: str, own: Container[FileId | int], diag: Diag) -> None:
@@ -63,32 +63,61 @@ def _found(
 
 
 def _left_over(path: str, inode: int) -> str:
-    pids = [pid for pid, _ in _processes(inode)]
-    todo = f"end them when they are done: kill {' '.join(map(str, pids))}" if pids else "end them when they are done"
+    found = _processes(inode)
+    todo = f"end them when they are done: {_kill(found)}" if found else "end them when they are done"
     return (
-        f"{path}: instances of an fcgipm that was killed still serve there, and cannot be adopted: {_holders(inode)}; "
-        f"another socket takes the place of theirs, they are not touched; {todo}"
+        f"{path}: instances of an fcgipm that was killed still serve there, and cannot be adopted: {_named(found)}; "
+        f"they are not touched, and visitors come to another socket as soon as that is public; {todo}"
     )
 
 
 def who_listens(address: str, port: int, diag: Diag) -> str:
-    """Return who keeps a TCP address from being bound: ``in use by pid 4711 (nginx)``; empty if that is not seen."""
+    """Return who keeps a TCP address from being bound: ``in use, pid 4711 (nginx) listens there``.
+
+    Of what looks like instances that an fcgipm has left, how they are ended is said, too.  Empty if nobody is seen.
+    """
     try:
         inode = diag.tcp_listener(address, port)
     except OSError:
         return ""
-    return "" if inode is None else f"in use, {_holders(inode)} listens there"
+    return "" if inode is None else _in_use(inode)
 
 
-def _holders(inode: int) -> str:
-    """Return the processes that have the socket *inode* open, as far as we may look."""
-    names = [f"pid {pid} ({name})" for pid, name in _processes(inode)]
+def _in_use(inode: int) -> str:
+    found = _processes(inode)
+    text = f"in use, {_named(found)} {'listen' if len(found) > 1 else 'listens'} there"
+    if not found or not all(_has_as_instances_do(pid, inode) for pid, _ in found):
+        return text
+    what = (
+        "these are instances that an fcgipm has left, end them"
+        if len(found) > 1
+        else ("this is an instance that an fcgipm has left, end it")
+    )
+    return f"{text}; if {what}: {_kill(found)}"
+
+
+def _has_as_instances_do(pid: int, inode: int) -> bool:
+    """Return whether *pid* was given the socket *inode* as a FastCGI application is: as its fd 0."""
+    try:
+        return procfs.socket_inode(procfs.descriptor(pid, pid, 0)) == inode
+    except OSError:
+        return False
+
+
+def _kill(found: list[tuple[int, str]]) -> str:
+    return f"kill {' '.join(str(pid) for pid, _ in found)}"
+
+
+def _named(found: list[tuple[int, str]]) -> str:
+    """Return the processes *found* for people."""
+    names = [f"pid {pid} ({name})" for pid, name in found]
     if not names:
         return "a process that cannot be seen"
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _processes(inode: int) -> list[tuple[int, str]]:
+    """Return number and name of the processes that have the socket *inode* open, as far as we may look."""
     link = f"socket:[{inode}]"
     found = []
     for pid in procfs.pids():

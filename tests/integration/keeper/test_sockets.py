@@ -255,7 +255,7 @@ def test_what_a_killed_fcgipm_left_without_a_record_is_named_and_left_alone(rig:
     assert {fact.app for fact in snapshot.listeners if fact.published} == {"one", "two"}
     text = "one.1: instances of an fcgipm that was killed still serve there, and cannot be adopted: pid "
     assert text + f"{one} (" in said
-    assert f"they are not touched; end them when they are done: kill {one}" in said
+    assert f"another socket as soon as that is public; end them when they are done: kill {one}" in said
     for pid in (one, two):
         ended(pid)
 

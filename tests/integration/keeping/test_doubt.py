@@ -132,6 +132,26 @@ def test_a_start_that_fails_leaves_the_names_of_those_who_serve(start_daemon: St
     kill_all(pids)
 
 
+def test_a_refused_start_says_why_nobody_was_adopted_and_how_the_port_gets_free(
+    start_daemon: Start, start_again: Start
+) -> None:
+    before = start_daemon(f"{ONE}[app.two]\n{python(SERVE)}\nport = {free_port()}\nprocesses = 2\n")
+    one, two = before.instances("one"), before.instances("two")
+    before.kill()
+    (before.runtime / "state.json").write_bytes(b"")
+    after = start_again(before, wait="")
+    assert after.process.wait(30) == 1
+
+    told = [line for line in after.log().splitlines() if line.startswith("fcgipm: ")]
+    assert told[0].startswith(f"fcgipm: cannot use {before.runtime}/state.json: it is damaged: ")
+    assert told[0].endswith("; instances that an fcgipm has left there are not adopted")
+    assert told[1].startswith("fcgipm: cannot bind the socket of two: 127.0.0.1 port ")
+    todo = f"end them: kill {' '.join(map(str, sorted(two)))}"
+    assert told[1].endswith(f" listen there; if these are instances that an fcgipm has left, {todo}")
+    assert "takes the place" not in after.log()
+    kill_all([*one, *two])
+
+
 @pytest.mark.root
 def test_a_file_of_somebody_else(start_daemon: Start, start_again: Start) -> None:
     before = start_daemon(ONE)
