@@ -24,7 +24,8 @@ _GONE_PAUSE: Final = 0.02
 _LOST_PAUSE: Final = 0.1
 """Seconds until a manager is asked after one has died: the control socket takes the question at any time."""
 _FATES: Final = {
-    "restart": "a restart that was under way is given up, and what is not replaced yet serves on; restart it again",
+    "restart": "a restart that was under way is given up, and the old instances serve on; restart it again; on a port, "
+    "where they were being replaced one by one, it goes on; `fcgipmctl status` says which",
     "reload": "what was published by then serves, and everything else as before; `fcgipmctl status` says which, and "
     "another reload does no harm",
     "apply": "if the configuration was read already, the next manager brings it into force; "

@@ -25,8 +25,11 @@ class Outcome:
 
     state: Verdict
     text: str
+    phase: str | None = None
+    """Of a reload that is pending: that of its generation, as `fcgipm.core.view.Rollout` has it, or ``complete``."""
 
 
+_COMPLETE = "complete"
 _TROUBLE = {AppState.BACKOFF, AppState.FAILED}
 _WROTE_MAYBE = {"died", "too-slow"}
 """Words of why a generation was given up, where its own output may say more; that of a probe is in the text."""
@@ -129,14 +132,16 @@ def _reloaded(before: AppView, now: AppView) -> Outcome:
         rollout = now.rollout
         how_far = "" if rollout is None else f", {rollout.phase}, {rollout.ready} of {_instances(rollout.of)} ready"
         number = "the new generation" if rollout is None else f"generation {rollout.generation}"
-        return Outcome(state=Verdict.PENDING, text=f"{now.name}: {number} is on its way{how_far}")
+        phase = None if rollout is None else rollout.phase
+        return Outcome(state=Verdict.PENDING, text=f"{now.name}: {number} is on its way{how_far}", phase=phase)
     if now.state is AppState.STARTING:
-        return Outcome(state=Verdict.PENDING, text=f"{now.name}: {now.reason or now.state.value}")
+        text = f"{now.name}: {now.reason or now.state.value}"
+        return Outcome(state=Verdict.PENDING, text=text, phase=_COMPLETE)
     old = sum(instance.generation < now.generation for instance in now.instances)
     finish = f"{counted(old, 'old instance')} still {'finishes' if old == 1 else 'finish'}"
     if old and now.shares_listener:
         text = f"{now.name}: generation {now.generation} is complete, but visitors may meet the old one: {finish}"
-        return Outcome(state=Verdict.PENDING, text=text)
+        return Outcome(state=Verdict.PENDING, text=text, phase=_COMPLETE)
     if now.state is AppState.IDLE:
         how = "idle; the next visitor gets an instance of it"
     else:

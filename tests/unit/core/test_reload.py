@@ -43,7 +43,9 @@ def test_it_is_done_as_soon_as_visitors_meet_the_new_generation() -> None:
     before = sim.view()
     sim.given(RELOAD)
     assert far(sim, before) == Outcome(
-        state=Verdict.PENDING, text="blog: generation 2 is on its way, gathering, 0 of 2 instances ready"
+        state=Verdict.PENDING,
+        text="blog: generation 2 is on its way, gathering, 0 of 2 instances ready",
+        phase="gathering",
     )
     sim.proved(3, 4)
     assert far(sim, before).state is Verdict.PENDING
@@ -64,12 +66,12 @@ def test_over_a_shared_port_it_is_done_when_nobody_can_meet_an_old_one() -> None
     sim.proved(3)
     sim.killed(3)
     sim.ready(4)
-    assert far(sim, before).state is Verdict.PENDING
+    assert (far(sim, before).state, far(sim, before).phase) == (Verdict.PENDING, "rolling")
     sim.killed(1)
     sim.ready(5)
 
     text = "blog: generation 2 is complete, but visitors may meet the old one: 1 old instance still finishes"
-    assert far(sim, before) == Outcome(state=Verdict.PENDING, text=text)
+    assert far(sim, before) == Outcome(state=Verdict.PENDING, text=text, phase="complete")
     sim.killed(2)
 
     text = "blog: reloaded, generation 2, 2 of 2 instances ready"
