@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from fcgipm.cli.client import Answer, Client, ClientError, Lost
 from fcgipm.cli.words import printable
-from fcgipm.counting import counted
 from fcgipm.verbs import ExitCode
 
 Tell = Callable[[str], None]
@@ -23,7 +21,6 @@ class Progress:
     def __init__(self, options: Namespace, tell: Tell) -> None:
         self._json: bool = options.json
         self._tell = tell
-        self._began = time.monotonic()
         self.states: dict[str, str] = {}
         """``pending``, ``done`` or ``failed`` of each application."""
 
@@ -38,17 +35,6 @@ class Progress:
     def named(self, *states: str) -> list[str]:
         """Return the applications that are in one of *states*."""
         return [name for name, state in self.states.items() if state in states]
-
-    def summary(self) -> str:
-        """Return how many have been reloaded, how long that took, and which have not."""
-        took = f"{time.monotonic() - self._began:.1f} s"
-        done, failed, pending = (self.named(state) for state in ("done", "failed", "pending"))
-        parts = [f"{len(done)} of {counted(len(self.states), 'application')} reloaded in {took}"]
-        if failed:
-            parts.append(f"failed: {', '.join(failed)}")
-        if pending:
-            parts.append(f"not finished in time, and going on: {', '.join(pending)}")
-        return "; ".join(parts)
 
     def so_far(self) -> str:
         """Return which have been reloaded and which have not, where nobody tells any more."""
@@ -84,10 +70,8 @@ def follow(client: Client, answer: Answer, options: Namespace, tell: Tell) -> Ex
     tell_pending(found, tell)
     if options.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
-    if not progress.states:
-        tell("no application is running, so there is nothing to reload")
-    elif len(progress.states) > 1 or "error" in found:
-        tell(progress.summary())
+    if len(progress.states) != 1 or "error" in found:
+        tell(found["text"])
     return ExitCode(found.get("exit", ExitCode.DONE))
 
 

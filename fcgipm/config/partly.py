@@ -35,6 +35,12 @@ def partly(old: Loaded, new: Loaded, apps: Collection[str], *, without: Collecti
     )
 
 
+def unknown_among(old: Loaded, new: Loaded, apps: Collection[str]) -> list[str]:
+    """Return those of *apps* that nobody defines: neither what holds nor what the file says by now."""
+    known = [*old.config.applications, *new.config.applications, *new.config.externals]
+    return [name for name in apps if name not in known]
+
+
 def why_not_partly(old: Loaded, new: Loaded, apps: Collection[str]) -> list[str]:
     """Return why the definitions of *apps* in *new* cannot be beside those that others have in *old*."""
     problems = []

@@ -184,6 +184,8 @@ class Applied:
     listeners: tuple[ListenerFact, ...]
     pending: tuple[ChangedKey, ...] = ()
     """Differences of applications, and of the daemon, that were not asked for: they are in the file only."""
+    unknown: tuple[str, ...] = ()
+    """With *problems*: names that were asked for and that nobody defines, neither before nor in the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

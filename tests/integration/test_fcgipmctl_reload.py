@@ -65,6 +65,24 @@ def test_outcomes_are_data_and_progress_is_talk(ctl: Ctl) -> None:
     assert talk[-1].startswith("fcgipmctl: 2 of 2 applications reloaded in ")
 
 
+def test_a_name_that_nobody_defines_is_2_like_everywhere(ctl: Ctl, stage: Stage) -> None:
+    problem = "app.bloq: there is no such application to reload: it is not in apps.toml"
+    stage.applied = applied(stage, problems=(problem,), unknown=("bloq",), definitions=None)
+    done = ctl("bloq")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "fcgipmctl: unknown application 'bloq'; did you mean 'blog'?\n"
+
+
+def test_the_last_line_on_the_terminal_is_the_error_for_programs(ctl: Ctl, stage: Stage) -> None:
+    stage.failing = frozenset({"shop"})
+    done = ctl("--json")
+
+    error = json.loads(done.stdout)["error"]
+    assert done.stderr.splitlines()[-1] == f"fcgipmctl: {error}"
+    assert "; failed: shop" in error
+
+
 def test_one_that_fails_is_1_and_the_others_are_reloaded(ctl: Ctl, stage: Stage) -> None:
     stage.failing = frozenset({"shop"})
 
@@ -122,7 +140,7 @@ def test_time_that_is_up_is_5_and_says_what_goes_on(ctl: Ctl, stage: Stage) -> N
     done = ctl("--timeout", "0.5")
 
     assert (done.returncode, done.stdout) == (5, "")
-    assert done.stderr.splitlines()[-1].endswith("; not finished in time, and going on: blog, shop")
+    assert done.stderr.splitlines()[-1].endswith("; not finished after 0.5 s, and going on: blog, shop")
 
 
 def test_who_does_not_wait_is_0_at_once(ctl: Ctl, stage: Stage) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from fcgipm import wire
 from fcgipm.config.apart import PATIENCE, Reading
-from fcgipm.config.partly import partly, why_not_partly
+from fcgipm.config.partly import partly, unknown_among, why_not_partly
 from fcgipm.config.plan import KeyChange, compare
 from fcgipm.config.problems import ConfigError
 from fcgipm.config.schema import SECOND, Change
@@ -144,7 +144,7 @@ class Applier:
         apps, old = orders[0].apps, self._context.loaded
         problems = [] if apps is None else why_not_partly(old, new, apps)
         if problems:
-            self._report_problems(orders, problems)
+            self._report_problems(orders, problems, unknown=unknown_among(old, new, apps or ()))
             return
         target = new if apps is None else partly(old, new, apps, without=self._dynamic.leaving())
         plan = Plan(orders, target, compare(old, target), warnings=list(new.warnings))
@@ -202,7 +202,7 @@ class Applier:
         for order in others:
             self._context.reporter.report(replace(applied, request=order.request))
 
-    def _report_problems(self, orders: list[wire.Apply], problems: list[str]) -> None:
+    def _report_problems(self, orders: list[wire.Apply], problems: list[str], unknown: Iterable[str] = ()) -> None:
         if any(order.is_whole for order in orders):  # else nobody has wanted the configuration to hold
             self._problem = f"the configuration was not applied: {problems[0]}"
         for order in orders:
@@ -214,6 +214,7 @@ class Applier:
                     changes=(),
                     definitions=None,
                     listeners=(),
+                    unknown=tuple(unknown),
                 )
             )
 

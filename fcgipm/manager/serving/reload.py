@@ -26,7 +26,8 @@ async def reload(call: Call) -> web.StreamResponse:
     for name in arguments.apps:
         if name in driver.state.externals:
             raise misused(f"cannot reload {name}: it is external, managed elsewhere")
-    end = asyncio.get_running_loop().time() + arguments.timeout
+    time = asyncio.get_running_loop().time
+    began = time()
     if arguments.dry_run:
         applied = await read(call, driver.ask_apply(apps=arguments.apps or None, dry_run=True))
         found = would_be(driver.state, arguments.apps, applied)
@@ -39,11 +40,11 @@ async def reload(call: Call) -> web.StreamResponse:
     response.force_close()
     await response.prepare(call.request)
     try:
-        async with asyncio.timeout_at(end):
+        async with asyncio.timeout_at(began + arguments.timeout):
             await _follow(going, response)
     except TimeoutError:
         pass
-    await response.write(_line({**_outcome(going, arguments.timeout), **_more(applied)}))
+    await response.write(_line({**_outcome(going, arguments.timeout, time() - began), **_more(applied)}))
     await response.write_eof()
     return response
 
@@ -70,21 +71,21 @@ async def _follow(going: Reload, response: web.StreamResponse) -> None:
             await going.news.wait()
 
 
-def _outcome(going: Reload, timeout: float) -> dict[str, Any]:
+def _outcome(going: Reload, timeout: float, took: float) -> dict[str, Any]:
     """Return the last line: how it has ended, or how far it is."""
-    shown: dict[str, Any] = {"version": 1, "apps": _shown(going.found)}
     by_verdict = {
         verdict: [name for name, outcome in going.found.items() if outcome.state is verdict] for verdict in Verdict
     }
-    failed, pending = by_verdict[Verdict.FAILED], by_verdict[Verdict.PENDING]
-    texts = []
+    done, failed, pending = (by_verdict[one] for one in (Verdict.DONE, Verdict.FAILED, Verdict.PENDING))
+    texts = [f"{len(done)} of {counted(len(going.found), 'application')} reloaded in {took:.1f} s"]
     if failed:
-        texts.append(f"{len(failed)} of {counted(len(going.found), 'application')} failed: {', '.join(failed)}")
+        texts.append(f"failed: {', '.join(failed)}")
     if pending:
         texts.append(f"not finished after {timeout:g} s, and going on: {', '.join(pending)}")
-    if texts:
-        code = ExitCode.FAILED if failed else ExitCode.TIMED_OUT
-        shown |= {"error": "; ".join(texts), "exit": int(code)}
+    text = "; ".join(texts) if going.found else "no application is running, so there is nothing to reload"
+    shown: dict[str, Any] = {"version": 1, "apps": _shown(going.found), "text": text}
+    if failed or pending:
+        shown |= {"error": text, "exit": int(ExitCode.FAILED if failed else ExitCode.TIMED_OUT)}
     return shown
 
 

@@ -251,7 +251,9 @@ def test_what_cannot_be_taken_over_alone_changes_nothing(rig: Start) -> None:
     assert problem.startswith("app.one: ")
     assert problem.endswith("/two.sock is still that of two, which has another in the file; name two, too")
     assert applied.definitions is None
-    (problem,) = apply(puppet, "tow").problems
+    applied = apply(puppet, "tow")
+    (problem,) = applied.problems
+    assert applied.unknown == ("tow",)
     assert problem == f"app.tow: there is no such application to reload: it is not in {keeper.config}"
 
 
