@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from fcgipm.cli.client import Answer, Client, ClientError, Lost
 from fcgipm.cli.words import printable
@@ -13,6 +13,13 @@ from fcgipm.verbs import ExitCode
 
 Tell = Callable[[str], None]
 """Says something to the person, apart from the data."""
+
+
+_GOES_ON: Final = {
+    "rolling": "replaced one by one, and the next manager goes on (`fcgipmctl status` says how far)",
+    "complete": "reloaded, while old instances still finish or new ones start",
+}
+"""What is said of those that are pending where nobody has to ask again, by their phase."""
 
 
 class Progress:
@@ -23,10 +30,13 @@ class Progress:
         self._tell = tell
         self.states: dict[str, str] = {}
         """``pending``, ``done`` or ``failed`` of each application."""
+        self._phases: dict[str, str | None] = {}
+        """How far the generation of each one is that is pending."""
 
     def take(self, outcome: Mapping[str, Any]) -> None:
         """Tell how far one application is."""
         self.states[outcome["name"]] = outcome["state"]
+        self._phases[outcome["name"]] = outcome.get("phase")
         if outcome["state"] == "done" and not self._json:
             print(printable(outcome["text"]), flush=True)
         else:
@@ -40,12 +50,16 @@ class Progress:
         """Return which have been reloaded and which have not, where nobody tells any more."""
         if not self.states:
             return "nobody knows whether anything was reloaded; `fcgipmctl status` and `fcgipmctl events` say it"
+        by_phase: dict[str | None, list[str]] = {}
+        for name in self.named("pending"):
+            by_phase.setdefault(self._phases[name] if self._phases[name] in _GOES_ON else None, []).append(name)
         parts = [
             f"{what}: {', '.join(names)}"
             for what, names in (
                 ("reloaded", self.named("done")),
                 ("failed, the old generation serves on", self.named("failed")),
-                ("not reloaded, the old generation serves on; reload again", self.named("pending")),
+                *((what, by_phase.get(phase, [])) for phase, what in _GOES_ON.items()),
+                ("not reloaded, the old generation serves on; reload again", by_phase.get(None, [])),
             )
             if names
         ]

@@ -90,7 +90,10 @@ def _outcome(going: Reload, timeout: float, took: float) -> dict[str, Any]:
 
 
 def _shown(found: Mapping[str, Outcome]) -> list[dict[str, Any]]:
-    return [{"name": name, "state": outcome.state.value, "text": outcome.text} for name, outcome in found.items()]
+    return [
+        {"name": name, "state": outcome.state.value, "text": outcome.text, "phase": outcome.phase}
+        for name, outcome in found.items()
+    ]
 
 
 def _line(item: Mapping[str, Any]) -> bytes:
