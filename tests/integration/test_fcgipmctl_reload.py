@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -198,3 +199,38 @@ def test_a_manager_that_dies_over_it_leaves_a_list_of_what_is_done(stage: Stage)
     last = talk.splitlines()[-1]
     assert "its manager has ended, and the daemon starts another; reloaded: blog; " in last
     assert last.endswith("; not reloaded, the old generation serves on; reload again: shop")
+
+
+def test_a_manager_that_dies_in_a_roll_leaves_it_to_the_next_one_and_that_is_said(place: Path) -> None:
+    stage = Stage(place, applications=[app("wide", port=9, processes=2, init_start_delay=0)])
+    stage.applied = applied(stage)
+    stage.raise_curtain()
+    try:
+        stage.wait_ready("wide", 2)
+        is_proved = threading.Event()
+        obey = stage.obey
+
+        def slowly(order: wire.Order) -> None:
+            stage.slow = isinstance(order, wire.Spawn) and not order.canary and not is_proved.is_set()
+            obey(order)
+
+        stage.obey = slowly  # type: ignore[method-assign]
+        with subprocess.Popen(command(stage), stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            while "rolling" not in (line := process.stderr.readline()):
+                assert line
+            until(lambda: any(not one.ready for one in stage.instances.values()))
+            stage.manager.kill()
+            stage.lower_curtain()
+            is_proved.set()
+            stage.raise_curtain()
+            last = process.stderr.read().splitlines()[-1]
+        assert process.returncode == 1
+        assert last.endswith(
+            "; replaced one by one, and the next manager goes on (`fcgipmctl status` says how far): wide"
+        )
+
+        stage.make_ready(next(number for number, one in stage.instances.items() if not one.ready))
+        until(lambda: stage.status("wide")["generation"] == 2)
+    finally:
+        stage.close()
