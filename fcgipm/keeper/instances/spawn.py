@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _Step: TypeAlias = tuple[str, Callable[..., object], tuple[Any, ...]]
 """What to do, and how it is called where it fails."""
 
+_EXEC: Final = "exec "
+"""The last step, before what is executed."""
 _LAST_STANDARD: Final = 2
 _LAST_DESCRIPTOR: Final = 2**31 - 1
 _MAX_STATUS: Final = 4096
@@ -42,14 +44,21 @@ _FAREWELL: Final = 1000
 class SpawnError(Exception):
     """An instance could not be started: *step* did not work (``chdir /srv/blog``) because of *error*.
 
-    A *shortage* is the system's, and passes.
+    A *shortage* is the system's, and passes.  *number* is its errno where the child has met it, else 0.
     """
 
-    def __init__(self, step: str, error: str, *, shortage: bool = False) -> None:
+    def __init__(self, step: str, error: str, *, shortage: bool = False, number: int = 0) -> None:
         super().__init__(f"{step}: {error}")
         self.step = step
         self.error = error
         self.shortage = shortage
+        self.number = number
+
+    @property
+    def not_found(self) -> str:
+        """The program that, or what it needs to be executed, was not found; empty where that is not the error."""
+        is_that = self.number == errno.ENOENT and self.step.startswith(_EXEC)
+        return self.step.removeprefix(_EXEC) if is_that else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +135,7 @@ def finish(starting: Starting) -> None:
     pidfds.wait(starting.pidfd, _FAREWELL)  # it does nothing after its message but exit
     close_all([starting.pidfd, starting.stdout_fd, starting.stderr_fd])
     step, error, number = told.decode(errors="replace").split("\0")
-    raise SpawnError(step, error, shortage=shortage.is_of_all(int(number)))
+    raise SpawnError(step, error, shortage=shortage.is_of_all(int(number)), number=int(number))
 
 
 def abandon(starting: Starting) -> None:
@@ -200,7 +209,7 @@ def _steps(recipe: Recipe, descriptors: Sequence[int], script: Script | None) ->
     yield from _resources(recipe)
     yield from _rights(recipe, script)
     yield (
-        f"exec {recipe.arguments[0] if script else recipe.program}",
+        f"{_EXEC}{recipe.arguments[0] if script else recipe.program}",
         os.execve,
         (recipe.program, recipe.arguments, recipe.environment),
     )

@@ -15,6 +15,7 @@ from fcgipm.keeper.context import Context
 from fcgipm.keeper.daemon.progress import Progress
 from fcgipm.keeper.instances import ended, spawn
 from fcgipm.keeper.instances.book import Book, Instance
+from fcgipm.keeper.instances.interpreter import what_is_missing
 from fcgipm.keeper.instances.looking import Looks
 from fcgipm.keeper.instances.outputs import Outputs
 from fcgipm.keeper.instances.recipe import Recipe, recipe_of, recipe_of_refuser
@@ -189,7 +190,9 @@ class Starting:
             self._book.remove(instance)
             self._listeners.leave(instance.listener)
             if not instance.hidden:
-                self.failed(instance.app, instance.number, error.step, error.error, shortage=error.shortage)
+                self.failed(
+                    instance.app, instance.number, error.step, self._why(error, instance.app), shortage=error.shortage
+                )
             return
         instance.started_at = now = time.monotonic_ns()
         self._context.keeping.changed()
@@ -199,6 +202,15 @@ class Starting:
         self._context.reporter.report(report, (instance.stdout, instance.stderr))
         self.looks.begin(instance)
         self._watch_output(instance)
+
+    def _why(self, error: SpawnError, name: str) -> str:
+        """Return why an instance is not started; of a program that is there also what that needs and has not."""
+        if not error.not_found:
+            return error.error
+        app = self._context.application(name)
+        root = "" if app is None or app.chroot is None else app.chroot.rstrip("/")
+        missing = what_is_missing(error.not_found, root)
+        return f"{error.error} ({missing})" if missing else error.error
 
     def _watch_output(self, instance: Instance) -> None:
         try:

@@ -77,7 +77,7 @@ def test_a_program_that_cannot_be_executed_is_told_with_the_step(rig: Start, pla
     failed = puppet.expect(wire.SpawnFailed)
 
     assert (failed.instance, failed.step) == (1, f"exec {program}")
-    assert failed.error == os.strerror(2)
+    assert failed.error == f"{os.strerror(2)} (its interpreter /nonexistent is missing)"
 
 
 def test_a_busy_instance_is_spared_and_cut_only_on_demand(rig: Start) -> None:
