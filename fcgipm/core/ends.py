@@ -87,9 +87,9 @@ def _count_end(
     slot = books.slot_of(instance)
     late = books.is_for_late_comer(instance)
     books.forget(instance)
-    books.restarts += 1
     if slot is None or (proving and slot not in books.slots):
         return out
+    books.restarts += 1
     pause = max(books.restart_pause, LATE_FLOOR if late else 0)
     slot.not_before = max(Instant(instance.started_at + pause), slot.not_before)
     if late:

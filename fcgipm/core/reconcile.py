@@ -101,7 +101,8 @@ def _resize(books: Books, now: Instant) -> None:
         if not change.is_hidden:
             return
         _fit(books, change.slots, now, cut_at=now, why="generation")
-    _fit(books, books.slots, now, cut_at=None, why="scale")
+    if books.slots or change is None or not change.is_hidden:  # what was stopped waits for the new code's proof
+        _fit(books, books.slots, now, cut_at=None, why="scale")
     while books.definition.is_dynamic and books.world.total > books.world.terms.limit:
         empty = next((slot for slot in books.slots if slot.instance is None), None)
         if empty is None:

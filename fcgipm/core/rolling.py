@@ -33,7 +33,7 @@ def roll(books: Books, now: Instant, out: list[Command]) -> None:
         change.replacement = None
         _replace(books, stale, replacement, now)
         stale = _stale(books, change)
-    if not stale:
+    if all(slot.instance is None for slot in stale):  # nobody is to be replaced: who is missing is started anew
         generations.rolled(books, out)
     elif not any(_is_going(one) for one in books.instances.values()):
         change.replacement = spawn(books, change.generation, "generation", now, out).id
