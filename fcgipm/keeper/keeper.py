@@ -254,7 +254,7 @@ class Keeper:
         self._adoption.take_sockets()
         problems = public.open_all(
             context, self._listeners, stored, () if state is None else state.listeners,
-            has_one=self._adoption.is_public, may_lack=self._adoption.is_doubtful, whatever_fails=origin.is_upgrade,
+            has_one=self._adoption.has_listener, may_lack=self._adoption.is_doubtful, whatever_fails=origin.is_upgrade,
         )  # fmt: skip
         if problems and not origin.is_upgrade:
             raise StartError("\n".join(filter(None, (unusable, *problems))))

@@ -112,7 +112,7 @@ class Adoption:
         self.listeners.discard(listener)
         return None
 
-    def is_public(self, app: str) -> bool:
+    def has_listener(self, app: str) -> bool:
         """Return whether visitors of *app* have a listener, if only that which its instances alone have.
 
         Another one takes the place of such a one when the manager says so: until then they are served there.
@@ -266,11 +266,16 @@ class Adoption:
 
     def _say(self, state: State) -> None:
         survivors, found = len(self._found.survivors), self._found
-        if not (survivors or found.departed or found.doubtful) or self.same_process:
+        # What systemd keeps, or opens, is there also while nobody has it.
+        lost = {one.app for one in state.listeners if one.published and not (one.stored or one.given)}
+        lost -= {kept.app for kept, _ in self._restored}
+        if not (survivors or found.departed or found.doubtful or lost) or self.same_process:
             return
         parts = [f"{counted(survivors, 'instance')} adopted"]
         if self._departed:
             parts.append(f"{len(self._departed)} had ended meanwhile")
+        if lost:
+            parts.append(f"no instance held the socket of {', '.join(sorted(lost))}: visitors were refused meanwhile")
         text = f"fcgipm {state.program} (pid {state.pid}) has left without ending: {', '.join(parts)}"
         self.context.tell("warning", "adopted", text)
         names = {one.number: f"{one.app}/{one.number}" for one in state.instances}

@@ -171,12 +171,12 @@ def _name_again(place: Place, public: str, name: str, file: FileId) -> None:
 
 def _reach(kept: KeptListener, sock: socket.socket | None, names: SocketFile | None) -> Reach:
     """Return whether visitors come to it: the path itself says so, since a publish may have been cut short."""
-    if sock is not None and (kept.published if names is None else is_public(names)):
+    if sock is not None and (kept.published if names is None else is_reached(names)):
         return Reach.PUBLIC
     return Reach.HIDDEN if kept.reach is Reach.HIDDEN else Reach.WITHDRAWN
 
 
-def is_public(names: SocketFile) -> bool:
+def is_reached(names: SocketFile) -> bool:
     """Return whether visitors come to this socket by its public path."""
     try:
         found = os.stat(names.public, follow_symlinks=False)

@@ -32,7 +32,7 @@ class TrialError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
+class TrialPassed:
     """The program can."""
 
     version: str
@@ -73,7 +73,7 @@ class Trial:
         self._told += piece
         return not piece or len(self._told) > _MAX_ANSWER
 
-    def result(self) -> Passed:
+    def result(self) -> TrialPassed:
         """Return what the program tells, after the last `feed`; raise `TrialError`."""
         answer = _answer_in(self._told)
         if answer is None or "error" in answer:
@@ -82,7 +82,7 @@ class Trial:
             raise TrialError(f"{self._program.name} cannot go on in place of this program: {why}")
         loaded, self._loaded = self._loaded, -1
         self._close()
-        return Passed(str(answer.get("program", "?")), loaded)
+        return TrialPassed(str(answer.get("program", "?")), loaded)
 
     def give_up(self) -> TrialError:
         """End the process, which takes too long; return what to say."""

@@ -21,7 +21,7 @@ from fcgipm.config.schema import SECOND
 from fcgipm.counting import counted
 from fcgipm.keeper.keeping import carried, execing
 from fcgipm.keeper.keeping.carried import Carried
-from fcgipm.keeper.keeping.trial import PATIENCE, Passed, Trial, TrialError
+from fcgipm.keeper.keeping.trial import PATIENCE, Trial, TrialError, TrialPassed
 from fcgipm.keeper.supervising.launch import Launched, launch
 from fcgipm.log import wall_clock
 
@@ -66,7 +66,7 @@ class Upgrading:
         self._trials = 0
         self._applies = 0
         self._trial: Trial | None = None
-        self._passed: Passed | None = None
+        self._passed: TrialPassed | None = None
         self._manager: Launched | None = None
 
     def ask(self, request: int | None = None) -> None:

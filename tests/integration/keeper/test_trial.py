@@ -21,7 +21,7 @@ from fcgipm.config.load import load
 from fcgipm.keeper.keeping import carried, state
 from fcgipm.keeper.keeping.carried import Carried
 from fcgipm.keeper.keeping.program import Program
-from fcgipm.keeper.keeping.trial import Passed, Trial, TrialError
+from fcgipm.keeper.keeping.trial import Trial, TrialError, TrialPassed
 
 INSTALLED = Program((sys.executable, FCGIPM), os.environ)
 
@@ -43,7 +43,7 @@ def what(place: Path) -> Carried:
     )
 
 
-def tried(what: Carried, program: Program = INSTALLED) -> Passed:
+def tried(what: Carried, program: Program = INSTALLED) -> TrialPassed:
     """Return what the trial of *program* gives."""
     before = os.listdir("/proc/self/fd")
     trial = Trial(program, carried.encode(what))

@@ -77,7 +77,7 @@ def test_instances_and_sockets_are_the_same(start_daemon: Start, start_again: St
     assert sorted(after.instances("one", None)) == pids
     assert [socket_of(pid) for pid in pids] == sockets
     ask(where)
-    assert "2 instances adopted" in after.log()
+    assert "2 instances adopted\n" in after.log()
     after.ctl("restart", "one")
     assert set(after.instances("one")).isdisjoint(pids)
     ask(where)
@@ -210,6 +210,24 @@ def test_a_stopped_one_stays_stopped(start_daemon: Start, start_again: Start) ->
     daemon.ctl("start", "one")
     daemon.stop()
     assert not (daemon.runtime / "state.json").exists()
+
+
+def test_whose_socket_nobody_held_is_said(start_daemon: Start, start_again: Start) -> None:
+    idle = f"[app.idle]\n{python(SERVE)}\nmin-processes = 0\nmax-processes = 1\n"
+    daemon = start_daemon(f"{idle}[app.off]\n{python(SERVE)}\n", wait="answering")
+    daemon.wait_state("off", "running")
+    daemon.ctl("stop", "off")
+    daemon.kill()
+    for app in ("idle", "off"):
+        with pytest.raises(ConnectionRefusedError):
+            ask(daemon.socket(app))
+    daemon = start_again(daemon, wait="answering")
+
+    (line,) = (line for line in daemon.log().splitlines() if "has left without ending" in line)
+    assert line.endswith(
+        ": 0 instances adopted, no instance held the socket of idle, off: visitors were refused meanwhile"
+    )
+    ask(daemon.socket("idle"), b"x")
 
 
 def test_a_scale_stays_until_the_definition_is_another(start_daemon: Start, start_again: Start) -> None:
