@@ -257,7 +257,7 @@ def test_a_program_that_cannot_read_the_state(start_daemon: StartDaemon, install
     daemon = start_daemon(f"[app.blog]\n{CAT}", program=(installation.program,))
     broken = {
         "keeper/keeping/state.py": ('raise StateError(f"it is damaged: {error}") from error', "raise"),
-        "keeper/keeping/carried.py": ("    try:\n        found = json.loads(data)", "    try:\n        found = 1 / 0"),
+        "keeper/keeping/carried.py": ("return from_json(Carried, ", "return from_json(1 / 0, "),
     }
     installation.make("0.9", broken)
     installation.use("0.9")
@@ -324,12 +324,13 @@ def test_a_daemon_that_ends(start_daemon: StartDaemon) -> None:
 
 NEWER: Mapping[str, tuple[str, str]] = {
     "keeper/keeping/state.py": ("FORMAT: Final = 1\n", "FORMAT: Final = 2\n"),
+    "keeper/keeping/carried.py": ("FORMAT: Final = 1\n", "FORMAT: Final = 2\n"),
     "keeper/instances/recipe.py": (
         "    no_new_privs: bool\n",
         "    no_new_privs: bool\n    how: str = ''\n",
     ),
 }
-NEXT = "_NEXT: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = "
+NEXT = "_NEXT: Final[Steps] = "
 READS_BEFORE = (f"{NEXT}{{}}", f"{NEXT}{{1: lambda found: {{**found, 'motto': 'n'}}}}")
 
 
@@ -338,6 +339,8 @@ def newer(installation: Installation) -> None:
     installation.make("9.9", NEWER)
     state = installation.file("9.9", "keeper/keeping/state.py")
     text = state.read_text().replace(*READS_BEFORE)
+    carried = installation.file("9.9", "keeper/keeping/carried.py")
+    carried.write_text(carried.read_text().replace(f"{NEXT}{{}}", f"{NEXT}{{1: dict}}"))
     field = '    program: str\n    """The version of fcgipm that wrote it."""\n'
     assert field in text
     state.write_text(text.replace(field, f"{field}    motto: str\n"))

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from fcgipm import wire
 from fcgipm.codec import CodecError, from_json, to_json
-from fcgipm.keeper.keeping.state import StateError
+from fcgipm.keeper.keeping.state import StateError, Steps, in_format
 
 FORMAT: Final = 1
 """Raised with every change that the program before could not read; a program reads its own and the one before."""
@@ -81,11 +81,9 @@ def encode(carried: Carried) -> bytes:
 def decode(data: bytes) -> Carried:
     """Return what `encode` of this version or of the one before has made; raise `StateError`."""
     try:
-        found = json.loads(data)
-        if isinstance(found, dict) and type(found.get("format")) is int and found["format"] > FORMAT:
-            raise StateError(f"a newer fcgipm gives it: format {found['format']}, this one knows {FORMAT}")
-        return from_json(Carried, found)
-    except (ValueError, RecursionError, CodecError) as error:
-        if isinstance(error, StateError):
-            raise
+        return from_json(Carried, in_format(data, FORMAT, _NEXT))
+    except CodecError as error:
         raise StateError(f"it is damaged: {error}") from error
+
+
+_NEXT: Final[Steps] = {}

@@ -80,7 +80,7 @@ def find(state: State) -> Found:
     """Look for all processes of *state*, which is of this start of the machine; let go on what stands still."""
     found = Found()
     outlived: set[int] = set()
-    """Sessions of which more than the leader was, beyond doubt."""
+    """Sessions of which somebody else was, beyond doubt, than a leader that can be taken up."""
     processes = list(procfs.processes())
     sessions: dict[int, list[procfs.Stat]] = {}
     for stat in processes:
@@ -90,6 +90,7 @@ def find(state: State) -> Found:
             pidfd = _recognised(KeptProcess(pid=kept.pid, start_time=kept.start_time), kept.listener)
         except _Doubt as doubt:
             found.doubtful[kept.number] = str(doubt)
+            outlived |= {kept.pid} if _is_proved(kept, sessions.get(kept.pid, ())) else set()
             continue
         if pidfd is None:
             found.departed.append(Departed(kept, end_of_other(kept.pid, kept.start_time, None)))
@@ -208,6 +209,22 @@ def _has_output(kept: KeptInstance, others: Iterable[procfs.Stat]) -> bool:
     for stat in others:
         with contextlib.suppress(OSError):
             if any(holds(stat.pid, inode, "pipe") for inode in (kept.stdout, kept.stderr)):
+                return True
+    return False
+
+
+def _is_proved(kept: KeptInstance, members: Iterable[procfs.Stat]) -> bool:
+    """Return whether the session with *members* is that of *kept*, whose leader has closed the socket it was given.
+
+    Another one of it that has that socket proves it, or anybody who has an output that only *kept* was given.
+    """
+    others = _others(kept, members)
+    leader = [stat for stat in members if stat.pid == kept.pid and stat.started == kept.start_time]
+    if _has_output(kept, [*leader, *others]):
+        return True
+    for stat in others:
+        with contextlib.suppress(OSError):
+            if holds(stat.pid, kept.listener):
                 return True
     return False
 

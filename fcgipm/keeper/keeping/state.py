@@ -10,7 +10,7 @@ import json
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from fcgipm.codec import CodecError, from_json, to_json
 from fcgipm.keeper.listening.listener import Reach
@@ -162,26 +162,34 @@ def encode(state: State) -> bytes:
 def decode(data: bytes) -> State:
     """Return what `encode` of this version or of the one before made; raise `StateError`."""
     try:
+        return from_json(State, in_format(data, FORMAT, _NEXT))
+    except CodecError as error:
+        raise StateError(f"it is damaged: {error}") from error
+
+
+Steps: TypeAlias = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
+"""By format: what makes the next one of it; only that before the one that is known has to be there."""
+
+
+def in_format(data: bytes, known: int, steps: Steps) -> dict[str, Any]:
+    """Return the JSON object *data* as one of the format *known*, by *steps* where it is older; raise `StateError`."""
+    try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise StateError(f"it is damaged: {error}") from error
     number = found.get("format") if isinstance(found, dict) else None
     if type(number) is not int:
         raise StateError("it is damaged: it has no format")
-    if number > FORMAT:
-        raise StateError(f"a newer fcgipm has written it: format {number}, this one knows {FORMAT}")
-    while number < FORMAT:
-        if number not in _NEXT:
-            raise StateError(f"it is too old: format {number}, this fcgipm knows {FORMAT} and the one before")
-        found, number = _NEXT[number](found), number + 1
-    try:
-        return from_json(State, {**found, "format": FORMAT})
-    except CodecError as error:
-        raise StateError(f"it is damaged: {error}") from error
+    if number > known:
+        raise StateError(f"a newer fcgipm has written it: format {number}, this one knows {known}")
+    while number < known:
+        if number not in steps:
+            raise StateError(f"it is too old: format {number}, this fcgipm knows {known} and the one before")
+        found, number = steps[number](found), number + 1
+    return {**found, "format": known}
 
 
-_NEXT: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
-"""By format: what makes the next one of it; only that before `FORMAT` has to be here."""
+_NEXT: Final[Steps] = {}
 
 
 def digest_of(value: object) -> str:

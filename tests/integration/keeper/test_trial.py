@@ -98,7 +98,7 @@ def test_a_mistake_in_the_configuration_is_why_not(what: Carried) -> None:
 def test_a_state_of_a_later_program_is_why_not(what: Carried) -> None:
     later = what.state.replace(f'"format":{state.FORMAT}', '"format":999')
     assert "a newer fcgipm has written it: format 999" in refusal(replace(what, state=later))
-    assert "a newer fcgipm gives it: format 999" in refusal(replace(what, format=999))
+    assert "a newer fcgipm has written it: format 999" in refusal(replace(what, format=999))
 
 
 def test_a_program_that_is_not_there_is_why_not(what: Carried) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from dataclasses import replace
 
@@ -59,3 +60,39 @@ def test_who_stands_still_goes_on_also_without_leader_and_socket(*, is_known: bo
             assert (procfs.stat(pid).state == "T") != is_known
         finally:
             os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("proof", ["socket of its child", "output", "nothing"])
+def test_the_session_of_a_leader_that_has_closed_its_socket_goes_on_where_it_is_proved(proof: str) -> None:
+    program = "exec 3<&0; sleep 99 <&3 & exec </dev/null 3<&-; echo $!; wait"
+    with socket.socket(socket.AF_UNIX) as listener:
+        leader = subprocess.Popen(
+            ["/bin/sh", "-c", program], stdin=listener.fileno(), stdout=subprocess.PIPE, start_new_session=True
+        )
+        inode = os.fstat(listener.fileno()).st_ino
+    assert leader.stdout is not None
+    with leader.stdout:
+        pid = int(leader.stdout.readline())
+        try:
+            until(lambda: recognise.holds(pid, inode) and not recognise.holds(leader.pid, inode))
+            for one in (pid, leader.pid):
+                os.kill(one, signal.SIGSTOP)
+                until(lambda one=one: procfs.stat(one).state == "T")  # type: ignore[misc]
+            kept = replace(KEPT, pid=leader.pid, start_time=procfs.stat(leader.pid).started, listener=2**40)
+            if proof == "output":
+                kept = replace(kept, stdout=os.fstat(leader.stdout.fileno()).st_ino)
+            elif proof != "nothing":
+                kept = replace(kept, listener=inode)
+
+            state = State(
+                boot_id="", name_space=1, program="", pid=1, started_at=1, started_unix=1.0, instances=(kept,),
+            )  # fmt: skip
+            found = recognise.find(state)
+
+            assert (list(found.doubtful), found.strays, found.survivors) == ([7], [], [])
+            stand_still = [procfs.stat(one).state == "T" for one in (pid, leader.pid)]
+            assert stand_still == [proof == "nothing"] * 2
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            leader.kill()
+            leader.wait()
