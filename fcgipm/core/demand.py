@@ -108,8 +108,8 @@ class Demand:
         return self.came_at is not None and now in (self.came_at, self.missed_at)
 
     def moved(self) -> None:
-        """Whoever came is at a listener that is not the public one any more: a late-comer, told of anew."""
-        self.came_at = None
+        """Whoever came, or was seen, is at a listener that is not public any more: a late-comer, told of anew."""
+        self.came_at = self.sample = self.seen_at = None
 
     def asked(self, until: Instant, now: Instant) -> None:
         """A connector waits for an instance, at most *until* then."""

@@ -86,8 +86,10 @@ def _rule(books: Books, now: Instant) -> str | None:
 
 def _are_turned_away(books: Books) -> bool:
     """Return whether somebody is answered 503 just now: he does not wait, and wants to be served as well."""
-    sample = books.demand.sample
-    return books.turning.refuser is not None and sample is not None and sample.busy > 0
+    sample, refuser = books.demand.sample, books.turning.refuser
+    if refuser is None or refuser.ready_at is None or sample is None:
+        return False
+    return sample.busy > 0 and (refuser.generation == books.generation or not books.switches)
 
 
 def obstacle_to_start(books: Books, now: Instant) -> tuple[Obstacle | None, Instant | None]:

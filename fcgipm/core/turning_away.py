@@ -40,9 +40,12 @@ class _Grounds:
 
 def turn_away(books: Books, now: Instant, out: list[Command]) -> None:
     """Start what turns visitors away, or remove it, as things are: on the public listener, and on old ones."""
+    refuser = books.turning.refuser
+    if refuser is not None and books.switches and refuser.generation != books.generation:
+        books.turning.aside.append(refuser)  # the listener has become an old one under it
+        books.turning.refuser = refuser = None
     _turn_late_comers_away(books, now, out)
     grounds = _grounds(books)
-    refuser = books.turning.refuser
     if refuser is None:
         if grounds is not None and books.demand.wants(now):
             if now >= books.turning.not_before:

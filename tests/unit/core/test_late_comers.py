@@ -218,3 +218,29 @@ def test_without_a_stop_timeout_what_serves_late_comers_has_a_moment_all_the_sam
     sim.refused(3)
     assert retirements(sim.after(SECOND - 1))[-1] == (3, False)
     assert (3, True) in retirements(sim.after(1))
+
+
+def full_and_stopped() -> Simulation:
+    """Return an application that is stopped while somebody is served and those behind him are turned away."""
+    sim = running(blog(processes=None, min_processes=0, max_processes=1, overload_response="503"), 0)
+    assert spawns(sim.given(COME)) == [(1, 1)]
+    sim.ready(1)
+    sim.after(SECOND)
+    full = ev.Sample(queued=101, limit=100, busy=1, oldest_since=Instant(sim.now))
+    assert turners(sim.looked(blog=full)) == [(2, 1)]
+    sim.ready(2)
+    sim.given(ev.StopRequested(app="blog"))
+    assert (2, False) in retirements(sim.published(2))
+    sim.refused(2, ev.Refusal.QUEUE)
+    return sim
+
+
+def test_what_turns_away_on_a_listener_that_becomes_an_old_one_leaves_its_place_to_another_one() -> None:
+    sim = full_and_stopped()
+    assert turners(sim.given(ev.SomebodyWaits(app="blog", generation=2)) + sim.after(SECOND)) == [(3, 2)]
+
+
+def test_who_is_turned_away_from_an_old_listener_has_not_come_to_the_public_one() -> None:
+    sim = full_and_stopped()
+    sim.seen["blog"] = ev.Sample(queued=0, limit=100, busy=1)
+    assert spawns(sim.given(START) + sim.after(5 * SECOND)) == []
