@@ -233,7 +233,13 @@ class Played:
         if how is not ev.Removal.CUT:
             self.taken_busy += connections
         process.serves.clear()
-        return ev.Removed(instance=process.number, how=how, connections=connections, at=self.now)
+        behind = self.left_behind(process) if how is ev.Removal.CUT else 0
+        return ev.Removed(instance=process.number, how=how, connections=connections, waiting=behind, at=self.now)
+
+    def left_behind(self, process: Process) -> int:
+        """Return how many wait at the listener of *process*, if nobody can reach that any more."""
+        listener = self.of(process.app, process.generation)
+        return 0 if listener is None or listener.is_public or process.app in self.shared else len(listener.queue)
 
     def answer(self, process: Process, obstacle: ev.Refusal | None) -> ev.Event:
         """Answer the order to remove it, as the keeper would: kill it unless it serves, or *obstacle*."""

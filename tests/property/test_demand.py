@@ -294,6 +294,23 @@ class Demand(RuleBasedStateMachine):
             self.all_processes_become_ready()
             self.let_time_pass(4 * SECOND)
 
+    @rule(app=st.sampled_from(APPS))
+    def a_stop_cuts_requests(self, app: str) -> None:
+        """Nobody is answered in time, and others wait behind them."""
+        listener = self.played.public(app)
+        if app not in self.definitions or listener is None:
+            return
+        for _ in range(2):
+            while self.played.come(listener, noticed=True):
+                pass
+            self.give()
+            self.all_processes_become_ready()
+        self.people_speak(app, "stop")
+        while self.to_publish:
+            self.answer_publication(self.to_publish.pop(0), works=True)
+        self.let_time_pass(4 * SECOND)
+        self.killed_processes_end()
+
     @rule(rounds=st.integers(1, 3))
     def a_lull(self, rounds: int) -> None:
         """All requests end, nobody comes, and what is ordered works."""
@@ -584,7 +601,25 @@ class Demand(RuleBasedStateMachine):
         for name in unserved:
             view = self.view(name)
             assert view.denied or name in self.scaled or view.state is not AppState.RUNNING, f"{name}: not said why"
+        self.nobody_is_left_behind()
         self.everybody_has_gone()
+
+    def nobody_is_left_behind(self) -> None:
+        """Who waits at an old listener is turned away where that is wanted, and else served soon after a start."""
+        turned_away = [one for one in self.left_behind() if self.definitions[one].overload_response == "503"]
+        assert not turned_away, "neither served nor turned away"
+        stopped = [name for name in self.left_behind() if self.view(name).state is AppState.STOPPED]
+        assert stopped == self.left_behind(), "left behind by one that runs"
+        for name in stopped:
+            self.touched.add(name)
+            self.give(ev.StartRequested(app=name))
+        self.everything_works(10)
+        assert not self.left_behind(), "left behind by a start"
+
+    def left_behind(self) -> list[str]:
+        """Return the applications that have old listeners where somebody waits."""
+        old = [one for one in self.played.listeners if not one.is_public and one.app in self.definitions]
+        return sorted({one.app for one in old if one.queue})
 
     def newcomer(self, app: str) -> Visitor | None:
         listener = self.played.public(app)
