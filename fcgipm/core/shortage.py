@@ -35,7 +35,8 @@ def met(books: Books, instance: Instance, why: str, now: Instant, out: list[Comm
         books.reason = short.reason = f"{books.name}/{instance.id}: {why}"
         what_next = "its generation is given up" if proving else f"next try in {wording.seconds(short.pause)}"
         text = f"cannot spawn {books.name}/{instance.id}: {why}, a shortage of the system; {what_next}"
-        out.append(books.message(Severity.ERROR, Topic.START_DENIED, text, reason="shortage"))
+        severity = Severity.INFO if proving else Severity.ERROR  # else the end of the generation tells of it
+        out.append(books.message(severity, Topic.START_DENIED, text, reason="shortage"))
         books.chronicle.enter(now, "deny", "shortage", text)
     if proving:
         generations.lost(books, f"an instance cannot be started: {why}", "start-failed", now, out)

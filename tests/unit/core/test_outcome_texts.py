@@ -132,6 +132,19 @@ def test_a_new_one_that_is_not_ready_in_time_is_one_error() -> None:
     assert not any("not replaced" in text for text in sim.texts(Topic.START_FAILED))
 
 
+def test_a_shortage_that_ends_a_new_generation_is_one_error() -> None:
+    sim = running(blog())
+    sim.given(RESTART)
+    sim.given(
+        ev.SpawnFailed(
+            instance=InstanceId(2), step="fork", error="Resource temporarily unavailable", at=sim.now, shortage=True
+        )
+    )
+
+    (error,) = errors(sim)
+    assert error.startswith("blog: generation 2 was given up: an instance cannot be started: fork: Resource temp")
+
+
 def test_a_canary_that_cannot_be_executed_is_one_error() -> None:
     sim = running(tcp())
     sim.given(RESTART)
