@@ -38,6 +38,10 @@ def start(books: Books, now: Instant, out: list[Command]) -> None:
         books.reason = ""
         books.level = books.definition.least
         out.append(books.message(Severity.INFO, Topic.APP_STARTED, "started by an operator"))
+        if not books.switches and books.newest > books.generation:
+            # One was given up, perhaps of this definition: what starts now has it, as on a listener of its own.
+            books.newest += 1
+            books.generation = books.newest
         if not isinstance(books.change, Switch):
             books.slots = books.empty_slots(now)
         elif not books.change.slots:

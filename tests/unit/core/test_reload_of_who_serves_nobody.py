@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from harness.simulation import Simulation, blog, canaries, probes, publications, retirements, running, spawns, tcp
 
-from fcgipm.config.schema import SECOND, Application, Probe
+from fcgipm.config.schema import SECOND, Application, Change, Probe
 from fcgipm.core import events as ev
 from fcgipm.core.proving import MOMENT
 from fcgipm.core.view import AppState
@@ -88,3 +88,19 @@ def test_without_a_probe_or_an_instance_there_is_nothing_to_wait_for(settings: d
     sim = running(blog(**settings), processes=0) if settings else stopped(blog(processes=2))
 
     assert publications(sim.given(RELOAD)) == [sim.view().generation + 1]
+
+
+@pytest.mark.parametrize("make", [blog, tcp])
+def test_what_starts_after_a_stop_has_the_definition_of_now_also_where_that_was_given_up(make: Make) -> None:
+    sim = running(make(probe=PING))
+    changed = make(probe=PING, umask=0o77)
+    sim.given(ev.ConfigurationApplied(applications={"blog": changed}, changes={"blog": Change.GENERATION}))
+    sim.ready(2)
+    sim.probed(2, "500 instead of 200")
+    sim.killed(2)
+    sim.given(ev.StopRequested(app="blog"))
+    if changed.port is None:
+        sim.published(3)
+    sim.killed(1)
+
+    assert spawns(sim.given(ev.StartRequested(app="blog"))) == [(3, 3)]
