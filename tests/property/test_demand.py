@@ -247,10 +247,12 @@ class Demand(RuleBasedStateMachine):
         return next(one for one in self.twins.sim.engine.view(self.twins.now) if one.name == app)
 
     def published(self, app: str) -> int:
-        """Return how many instances count against the limits."""
+        """Return how many instances count against the limits: a canary does not, whom nobody meets."""
         view = self.view(app)
         generations = {one.generation for one in view.instances} if app in self.played.shared else {view.generation}
-        return sum(one.state != "retiring" and one.generation in generations for one in view.instances)
+        canaries = {one.number for one in self.played.processes.values() if one.why == "canary"}
+        met = [one for one in view.instances if one.generation in generations and one.instance not in canaries]
+        return sum(one.state != "retiring" for one in met)
 
     def surge(self, app: str) -> int:
         """Return how many replacements of *app* there are that have nobody's place yet."""
