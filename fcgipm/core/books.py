@@ -20,20 +20,9 @@ from fcgipm.core.instance import Audience, Instance
 from fcgipm.core.lifecycle import InstanceState
 from fcgipm.core.note import Memory, Mode, Trouble
 from fcgipm.core.policy.classic import Load
-from fcgipm.core.rollout import (
-    Attempt,
-    Errand,
-    LateComer,
-    Place,
-    Recycling,
-    Roll,
-    Shortage,
-    Slot,
-    Switch,
-    Turning,
-    in_a_row,
-    place_of,
-)
+from fcgipm.core.rollout import Place, Roll, Switch, place_of
+from fcgipm.core.slots import Slot, in_a_row
+from fcgipm.core.under_way import Attempt, Errand, LateComer, Recycling, Shortage, Turning
 from fcgipm.core.view import LiveInstance
 from fcgipm.core.world import World, terms_of_application
 

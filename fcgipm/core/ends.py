@@ -12,8 +12,9 @@ from fcgipm.core.instance import Audience, Instance
 from fcgipm.core.note import Mode, Trouble
 from fcgipm.core.phases import Phase
 from fcgipm.core.reconcile import heal
-from fcgipm.core.rollout import Roll, Slot
+from fcgipm.core.rollout import Roll
 from fcgipm.core.schedule import start_at, startable
+from fcgipm.core.slots import Slot
 
 LATE_FLOOR: Duration = 1 * SECOND
 """Least time between two starts for a late-comer: their failures lead to no back-off."""

@@ -12,7 +12,8 @@ from fcgipm.core.events import Instant
 from fcgipm.core.instance import Audience, Instance
 from fcgipm.core.note import Mode, Trouble
 from fcgipm.core.phases import Phase, Step
-from fcgipm.core.rollout import Roll, Slot, Switch, place_of
+from fcgipm.core.rollout import Roll, Switch, place_of
+from fcgipm.core.slots import Slot
 from fcgipm.core.view import GivenUp
 
 RELIEF: Final = "a surplus instance was never idle on the old listener"

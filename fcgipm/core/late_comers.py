@@ -13,7 +13,8 @@ from fcgipm.config.schema import SECOND, Duration
 from fcgipm.core.books import Books
 from fcgipm.core.events import Instant
 from fcgipm.core.instance import Instance
-from fcgipm.core.rollout import LateComer, Slot
+from fcgipm.core.slots import Slot
+from fcgipm.core.under_way import LateComer
 
 OLD_LISTENER: Final[Duration] = 60 * SECOND
 """How long the keeper watches a listener that nobody can reach any more, and after which it tells again who waits."""

@@ -17,9 +17,11 @@ from fcgipm.core.instance import Instance
 from fcgipm.core.lifecycle import InstanceState
 from fcgipm.core.note import Mode, write
 from fcgipm.core.policy.classic import STARTS
-from fcgipm.core.rollout import Errand, Slot, Switch
+from fcgipm.core.rollout import Switch
 from fcgipm.core.schedule import audience_of, deadlines, heals_at, start_at, startable
+from fcgipm.core.slots import Slot
 from fcgipm.core.starting import spawn
+from fcgipm.core.under_way import Errand
 from fcgipm.counting import counted
 
 SATURATED_AFTER: Final[Duration] = 1 * SECOND

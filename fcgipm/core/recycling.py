@@ -15,8 +15,8 @@ from fcgipm.core.commands import Command
 from fcgipm.core.events import InstanceId, Instant, Sample
 from fcgipm.core.instance import Audience, Instance
 from fcgipm.core.note import Mode
-from fcgipm.core.rollout import Swap
 from fcgipm.core.starting import spawn
+from fcgipm.core.under_way import Swap
 from fcgipm.counting import counted
 
 PAUSE: Final[Duration] = 60 * SECOND

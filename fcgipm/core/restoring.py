@@ -9,7 +9,7 @@ from fcgipm.core.events import Instant
 from fcgipm.core.instance import Audience, Instance
 from fcgipm.core.lifecycle import InstanceState
 from fcgipm.core.note import Memory, Mode
-from fcgipm.core.rollout import Slot, in_a_row
+from fcgipm.core.slots import Slot, in_a_row
 from fcgipm.core.view import LiveInstance
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from fcgipm.core.events import Instant
 from fcgipm.core.instance import Audience, Instance
 from fcgipm.core.lifecycle import InstanceState
 from fcgipm.core.phases import Phase
-from fcgipm.core.rollout import Roll, Slot
+from fcgipm.core.rollout import Roll
+from fcgipm.core.slots import Slot
 from fcgipm.core.starting import spawn
 
 _INHERITED: Final = "begun by a manager that has died"

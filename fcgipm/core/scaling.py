@@ -17,7 +17,9 @@ from fcgipm.core.instance import Instance
 from fcgipm.core.note import Trouble
 from fcgipm.core.phases import Phase
 from fcgipm.core.policy import classic
-from fcgipm.core.rollout import Attempt, Slot, Switch
+from fcgipm.core.rollout import Switch
+from fcgipm.core.slots import Slot
+from fcgipm.core.under_way import Attempt
 from fcgipm.counting import counted
 
 REMOVALS: Final = {

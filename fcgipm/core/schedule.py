@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from fcgipm.core.events import Instant
 from fcgipm.core.instance import Audience, Instance
 from fcgipm.core.note import Mode, Trouble
-from fcgipm.core.rollout import Slot, Switch
+from fcgipm.core.rollout import Switch
+from fcgipm.core.slots import Slot
 
 if TYPE_CHECKING:
     from fcgipm.core.books import Books

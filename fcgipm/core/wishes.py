@@ -16,7 +16,8 @@ from fcgipm.core.instance import Audience
 from fcgipm.core.note import Mode, Trouble
 from fcgipm.core.phases import Phase
 from fcgipm.core.reconcile import heal
-from fcgipm.core.rollout import Errand, Switch
+from fcgipm.core.rollout import Switch
+from fcgipm.core.under_way import Errand
 from fcgipm.core.world import terms_of_application
 
 DRAINING = "removed, draining"

@@ -15,7 +15,7 @@ from fcgipm.core import wording
 from fcgipm.core.events import Instant
 from fcgipm.core.policy import classic
 from fcgipm.core.policy.classic import Candidate, Load, Settings, settings_of
-from fcgipm.core.rollout import Attempt
+from fcgipm.core.under_way import Attempt
 
 if TYPE_CHECKING:
     from fcgipm.core.books import Books
