@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final
@@ -23,7 +22,7 @@ class Chronicle:
     """The last `KEPT` decisions; the same one again and again is kept once, as of the last time."""
 
     def __init__(self) -> None:
-        self._decisions: deque[Decision] = deque(maxlen=KEPT)
+        self._decisions: list[Decision] = []  # a deque begins with room for 64
 
     def __iter__(self) -> Iterator[Decision]:
         return iter(self._decisions)
@@ -37,6 +36,7 @@ class Chronicle:
         since, times = (at, 1) if same is None else (same.since, same.times + 1)
         decision = Decision(at=at, since=since, times=times, action=action, rule=rule, inputs=shown, text=text)
         self._decisions.append(decision)
+        del self._decisions[:-KEPT]
 
     def _same(self, action: str, rule: str, text: str) -> Decision | None:
         near = islice(reversed(self._decisions), _NEAR.get(action, 1))

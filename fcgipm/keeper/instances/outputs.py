@@ -15,6 +15,7 @@ import struct
 import termios
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from fcgipm import wire
@@ -106,12 +107,12 @@ class Outputs:
         """Sleep until something comes."""
         self._due.pop(pipe.descriptor, None)
         pipe.looks = 0
+        self._context.dispatch.watch(pipe.descriptor, partial(self._came, output, pipe), once=True)
 
-        def came() -> None:
-            pipe.due = time.monotonic_ns() + _FIRST_LOOK
-            self._due[pipe.descriptor] = output, pipe
-
-        self._context.dispatch.watch(pipe.descriptor, came, once=True)
+    def _came(self, output: _Output, pipe: _Pipe) -> None:
+        """Look at it soon: there is something in it."""
+        pipe.due = time.monotonic_ns() + _FIRST_LOOK
+        self._due[pipe.descriptor] = output, pipe
 
     def _look(self, output: _Output, pipe: _Pipe, now: int) -> None:
         lying = _lying(pipe.descriptor)

@@ -20,6 +20,8 @@ from fcgipm.keeper.instances.surveying import MOST_FILES, Made, Mark, Survey, su
 from fcgipm.linux import inotify
 
 QUIET: Final = 500 * MILLISECOND
+_NOTHING: Final[frozenset[str]] = frozenset()
+"""One for all: most directories on the way to a program are of interest themselves only."""
 _SOON: Final = 50 * MILLISECOND
 """Until the first look: many events that come together are looked at once."""
 _RESTLESS: Final = 30 * SECOND
@@ -89,7 +91,7 @@ class Programs:
         self._context = context
         self._inotify = inotify.Inotify()
         self._watched: dict[str, _Watched] = {}
-        self._surveys: dict[str, Mapping[str, set[str]]] = {}
+        self._surveys: dict[str, Mapping[str, frozenset[str]]] = {}
         """The places of each application."""
         self._numbers: dict[str, int] = {}
         """Of the watches, by directory."""
@@ -169,7 +171,7 @@ class Programs:
         found = survey(made)
         if name == _SCRIPTS:
             found.has_program = True
-        self._surveys[name] = found.places
+        self._surveys[name] = {place: frozenset(names) if names else _NOTHING for place, names in found.places.items()}
         if not found.is_complete:
             what = f"it is made of more than {MOST_FILES} files, or of too many or too deep directories"
             self._say(name, f"{what}; changes of the others are not noticed")
@@ -195,8 +197,8 @@ class Programs:
             if number is not None:
                 self._numbers[directory] = number
                 by_name = self._concerned.setdefault(number, {})
-                for one, names in here.items():
-                    by_name.setdefault(one, set()).update(names)
+                for one, mine in here.items():
+                    by_name.setdefault(one, set()).update(mine)
         for number in set(before.values()) - set(self._numbers.values()):
             self._inotify.remove(number)
 

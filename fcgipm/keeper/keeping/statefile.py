@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from fcgipm.config.schema import SECOND
 from fcgipm.keeper.keeping.state import State, StateError, decode
+from fcgipm.linux import memory
 
 if TYPE_CHECKING:
     from fcgipm.keeper.context import Context
@@ -71,8 +72,9 @@ class StateFile:
         return self._due
 
     def expire(self, _now: int) -> None:
-        """Write what could wait until now."""
+        """Write what could wait until now, and keep none of the memory that all the writes before have taken."""
         self._write()
+        memory.give_back()
 
     def finish(self) -> None:
         """Leave what is to be known after a graceful end, or nothing."""
