@@ -48,6 +48,24 @@ def _writer(kind: type) -> Callable[[Any], Any] | None:
     raise TypeError(message)
 
 
+def to_terse_json(value: Any) -> dict[str, Any]:
+    """Return a dataclass as `to_json` does, without what has its default value: `from_json` takes that by itself."""
+    plain = _plain(type(value))  # type: ignore[arg-type]  # as below
+    return {name: item for name, item in to_json(value).items() if name not in plain or item != plain[name]}
+
+
+@functools.cache
+def _plain(kind: Any) -> Mapping[str, Any]:
+    """Return the fields of *kind* that have a default value, with that."""
+    found = {}
+    for field in dataclasses.fields(kind):
+        if field.default is not dataclasses.MISSING:
+            found[field.name] = to_json(field.default)
+        elif field.default_factory is not dataclasses.MISSING:
+            found[field.name] = to_json(field.default_factory())
+    return found
+
+
 def from_json(kind: type[T], value: Any, where: str = "") -> T:
     """Return *value*, which came from JSON, as a *kind*; raise `CodecError` where it is not one."""
     reader: _Reader = _reader(kind)  # type: ignore[arg-type]  # a type is hashable; typeshed says type[T] may not be

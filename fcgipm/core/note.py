@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
-from typing import Final
+from dataclasses import dataclass
 
-from fcgipm.codec import CodecError, from_json, to_json
+from fcgipm.codec import CodecError, from_json, to_terse_json
 from fcgipm.core.policy.classic import Load
 from fcgipm.core.view import GivenUp
 
@@ -70,15 +68,9 @@ class Memory:
         return Memory(mode=mode, scale=self.scale, reason=self.reason if stopped else "")
 
 
-_PLAIN: Final[Mapping[str, object]] = {
-    item.name: to_json(item.default) for item in fields(Memory) if item.default is not MISSING
-}
-
-
 def write(memory: Memory) -> str:
-    """Return *memory* as the text of a note, without what is as `read` takes it to be anyway: there are many."""
-    said = {name: value for name, value in to_json(memory).items() if name not in _PLAIN or value != _PLAIN[name]}
-    return json.dumps(said, separators=(",", ":"))
+    """Return *memory* as the text of a note; there are many."""
+    return json.dumps(to_terse_json(memory), separators=(",", ":"))
 
 
 def read(text: str) -> Memory | None:

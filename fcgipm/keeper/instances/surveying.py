@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import re
 import stat
+import struct
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final, TypeAlias
 
-Mark: TypeAlias = tuple[int, int, int, int, int, int, int]
+Mark: TypeAlias = bytes
 """Device, inode, time of the last change of the content, size, mode, owner and group of a file."""
+_MARK: Final = struct.Struct("=QQqqIII")
 
 MOST_FILES: Final = 5_000
 MOST_PLACES: Final = 2_000
@@ -179,6 +181,6 @@ def _names(directory: str, pattern: str) -> Iterator[str]:
 
 
 def _mark(status: os.stat_result) -> Mark:
-    return (
+    return _MARK.pack(
         status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode, status.st_uid, status.st_gid
-    )  # fmt: skip
+    )

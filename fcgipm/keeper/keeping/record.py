@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import fcgipm
-from fcgipm.codec import to_json
+from fcgipm.codec import to_json, to_terse_json
 from fcgipm.keeper.keeping.state import (
     KeptInstance,
     KeptListener,
@@ -214,7 +214,7 @@ def _of_note(named: tuple[str, KeptNote]) -> _Item:
 
 
 def _encoded(value: object) -> str:
-    return json.dumps(to_json(value), separators=(",", ":"))
+    return json.dumps(to_terse_json(value), separators=(",", ":"))
 
 
 def _process(pid: int | None) -> KeptProcess | None:

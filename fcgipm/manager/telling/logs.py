@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -76,6 +77,10 @@ class Logs:
         self._keep = keep
         self._sources: dict[str, _Source] = {}
         self._pipes: dict[int, list[_Pipe]] = {}
+        self._open: dict[int, _Pipe] = {}
+        """By descriptor."""
+        self._poller: select.epoll | None = None
+        """Of all pipes: in the loop itself each would take as much memory as all else that is known of it."""
         self.feed: Feed[LogLine] = Feed(0)
         """Every line as it comes."""
         self.write: Callable[[LogLine], None] = lambda _line: None
@@ -92,7 +97,21 @@ class Logs:
             pipe = _Pipe(number, app, instance, pid, stream)
             pipes.append(pipe)
             source.pipes += 1
-            asyncio.get_running_loop().add_reader(number, self._turn, pipe)
+            self._open[number] = pipe
+            self._polled().register(number, select.EPOLLIN)
+
+    def _polled(self) -> select.epoll:
+        if self._poller is None:
+            self._poller = select.epoll()
+            asyncio.get_running_loop().add_reader(self._poller.fileno(), self._look)
+        return self._poller
+
+    def _look(self) -> None:
+        """Give each pipe in which there is something its turn."""
+        for number, _ in self._polled().poll(0):
+            pipe = self._open.get(number)
+            if pipe is not None:
+                self._turn(pipe)
 
     def drain(self, instance: int) -> None:
         """Read what an instance that has ended left in its pipes."""
@@ -181,7 +200,8 @@ class Logs:
         self.write(line)
 
     def _end(self, pipe: _Pipe) -> None:
-        asyncio.get_running_loop().remove_reader(pipe.number)
+        self._polled().unregister(pipe.number)
+        del self._open[pipe.number]
         os.close(pipe.number)
         source = self._source(pipe.app)
         for line in pipe.splitter.end():
