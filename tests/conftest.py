@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
@@ -68,6 +69,13 @@ def _words(process: psutil.Process) -> list[str]:
         return [process.status(), *process.cmdline()]
     except psutil.Error:
         return ["gone"]
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """Give a stack of what is to be closed after the test."""
+    with ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Final
+
+LAST_STANDARD: Final = 2
+"""Standard error: above it is what a process has opened itself."""
 
 
 def copies(numbers: Iterable[int]) -> tuple[int, ...]:

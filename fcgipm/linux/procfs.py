@@ -180,6 +180,17 @@ def descriptor(pid: int, task: int, number: int) -> str | None:
         return None
 
 
+def socket_at_input(pid: int) -> int | None:
+    """Return the inode of the socket that process *pid* has as its fd 0, as FastCGI applications are given theirs.
+
+    None where it has none there, or that may not be looked at.
+    """
+    try:
+        return socket_inode(descriptor(pid, pid, 0))
+    except OSError:
+        return None
+
+
 def socket_inode(link: str | None) -> int | None:
     """Return the inode of a socket's link ``socket:[4711]``; None for anything else."""
     if link is None or not link.startswith("socket:["):

@@ -9,6 +9,8 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from fcgipm.fastcgi import Response, ResponseParser
+
 _ELSEWHERE = """
 import socket, sys
 client = socket.socket(socket.AF_UNIX)
@@ -65,6 +67,16 @@ def from_elsewhere(stack: ExitStack, path: Path) -> subprocess.Popen[str]:
     assert visitor.stdout is not None
     assert visitor.stdout.readline() == "connected\n"
     return visitor
+
+
+def answer(connection: socket.socket) -> Response:
+    """Return the next answer."""
+    parser = ResponseParser()
+    while data := connection.recv(1 << 16):
+        response = parser.feed(data)
+        if response is not None:
+            return response
+    return parser.close()
 
 
 def leave(visitor: subprocess.Popen[str]) -> None:

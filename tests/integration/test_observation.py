@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
@@ -20,12 +20,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from fcgipm.manager.telling.families import PREFIX
 
 DEMO = f'["{sys.executable}", "-m", "fcgipm.demo"]'
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 def metrics(daemon: Daemon) -> dict[tuple[str, ...], float]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 
-import pytest
 from harness.daemon import Daemon
+from harness.visitors import answer
 from harness.waiting import until
 
-from fcgipm.fastcgi import Response, ResponseParser, encode_request
+from fcgipm.fastcgi import Response, encode_request
 
 Start = Callable[..., Daemon]
 
@@ -27,12 +27,6 @@ overload-response = "503"
 NARROW = "min-processes = 0\nmax-processes = 1\nlisten-queue-depth = 9\n"
 
 
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
 def visit(stack: ExitStack, daemon: Daemon, message: bytes = REQUEST) -> socket.socket:
     """Return a visitor who has sent *message*, a request; with an empty one he keeps the instance that takes him."""
     visitor = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -40,15 +34,6 @@ def visit(stack: ExitStack, daemon: Daemon, message: bytes = REQUEST) -> socket.
     visitor.connect(str(daemon.socket("demo")))
     visitor.sendall(message)
     return visitor
-
-
-def answer(visitor: socket.socket) -> Response:
-    parser = ResponseParser()
-    while True:
-        data = visitor.recv(65536)
-        found = parser.feed(data) if data else parser.close()
-        if found is not None:
-            return found
 
 
 def retry_after(response: Response) -> int:

@@ -745,17 +745,23 @@ TestWorld.settings = settings(
 )
 
 
-@given(data=st.data(), processes=st.integers(1, 4), managers=st.integers(1, 3))
-@settings(max_examples=100, deadline=None)
-def test_a_roll_comes_to_its_end_however_many_managers_leave_it_halfway(
-    data: st.DataObject, processes: int, managers: int
-) -> None:
+def rolling(processes: int) -> World:
+    """Return a world where "blog", on a port, is being replaced by a good version."""
     world = World()
     world.begin(
         tcp=True, processes=processes, init=0, restart=0, life=0, autostart=True, quiet=False, probe=None,
         auto_update=False,
     )  # fmt: skip
     world.somebody_deploys(app="blog", answer="good")
+    return world
+
+
+@given(data=st.data(), processes=st.integers(1, 4), managers=st.integers(1, 3))
+@settings(max_examples=100, deadline=None)
+def test_a_roll_comes_to_its_end_however_many_managers_leave_it_halfway(
+    data: st.DataObject, processes: int, managers: int
+) -> None:
+    world = rolling(processes)
     is_met = False
     for _ in range(managers):
         for _ in range(data.draw(st.integers(0, 6), label="steps")):
@@ -774,12 +780,7 @@ def test_a_roll_comes_to_its_end_however_many_managers_leave_it_halfway(
 def test_a_roll_that_is_given_up_wherever_it_is_leaves_one_generation_only(
     *, data: st.DataObject, processes: int, is_replaced: bool, is_superseded: bool
 ) -> None:
-    world = World()
-    world.begin(
-        tcp=True, processes=processes, init=0, restart=0, life=0, autostart=True, quiet=False, probe=None,
-        auto_update=False,
-    )  # fmt: skip
-    world.somebody_deploys(app="blog", answer="good")
+    world = rolling(processes)
     for _ in range(data.draw(st.integers(0, 6), label="steps")):
         world.let_work(data.draw(st.sampled_from(sorted(world.processes)), label="who"))
     newest = 2

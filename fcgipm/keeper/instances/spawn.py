@@ -21,7 +21,7 @@ from fcgipm.keeper.instances import shortage
 from fcgipm.keeper.instances.recipe import Recipe
 from fcgipm.linux import dispositions, procfs
 from fcgipm.linux import pidfd as pidfds
-from fcgipm.linux.descriptors import close_all
+from fcgipm.linux.descriptors import LAST_STANDARD, close_all
 
 if TYPE_CHECKING:
     from fcgipm.keeper.roots.scripts import Script
@@ -31,7 +31,6 @@ _Step: TypeAlias = tuple[str, Callable[..., object], tuple[Any, ...]]
 
 _EXEC: Final = "exec "
 """The last step, before what is executed."""
-_LAST_STANDARD: Final = 2
 _LAST_DESCRIPTOR: Final = 2**31 - 1
 _MAX_STATUS: Final = 4096
 """A write to a pipe of up to this size is never split."""
@@ -99,9 +98,9 @@ def begin(recipe: Recipe, listener_fd: int, script: Script | None = None, *, hel
                 step = "chown of the output pipes"  # else open("/dev/stderr") is refused to the instance
                 os.fchown(write_end, recipe.owner, -1)
         descriptors = [listener_fd, stdout_w, stderr_w, status_w]
-        if min(descriptors) <= _LAST_STANDARD:  # one would be overwritten by another
+        if min(descriptors) <= LAST_STANDARD:  # one would be overwritten by another
             step = "descriptors"
-            lifted = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _LAST_STANDARD + 1) for number in descriptors]
+            lifted = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, LAST_STANDARD + 1) for number in descriptors]
             opened += lifted
         step = "fork"
         pid, pidfd = _fork(recipe, lifted or descriptors, script, held=held)

@@ -10,14 +10,12 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 from fcgipm.keeper.daemon.signals import TAKEN
 from fcgipm.keeper.keeping import carried
 from fcgipm.keeper.keeping.carried import Carried
 from fcgipm.keeper.keeping.program import Program
-
-LAST_STANDARD: Final = 2
+from fcgipm.linux.descriptors import LAST_STANDARD
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fcgipm.keeper.keeping.execing import LAST_STANDARD
 from fcgipm.keeper.keeping.heritage import LOG, given_key, listener_key, output_key, own_key
+from fcgipm.linux.descriptors import LAST_STANDARD
 
 if TYPE_CHECKING:
     from fcgipm.keeper.applying.apply import Applier

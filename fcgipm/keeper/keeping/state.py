@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any, Final, TypeAlias
 
-from fcgipm.codec import CodecError, from_json, to_json
+from fcgipm.codec import CodecError, from_json, to_json, to_terse_json
 from fcgipm.keeper.listening.listener import Reach
 
 FORMAT: Final = 1
@@ -198,10 +198,8 @@ def digest_of(value: object) -> str:
     Fields with their default value are left out: to the next version, which has more of them, it is the same then.
     A real digest would let more be guessed of what is secret.
     """
-    if is_dataclass(value):
-        named = {item.name: getattr(value, item.name) for item in fields(value)}
-        value = {item.name: named[item.name] for item in fields(value) if named[item.name] != item.default}
-    text = json.dumps(to_json(value), sort_keys=True).encode()
+    plain = to_terse_json(value) if is_dataclass(value) else to_json(value)
+    text = json.dumps(plain, sort_keys=True).encode()
     return f"{checksums(text)}{len(text):x}"
 
 

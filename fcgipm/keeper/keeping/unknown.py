@@ -19,9 +19,6 @@ def unknown(state: State, found: Found, inodes: Container[int]) -> Iterator[tupl
     for stat in procfs.processes():
         if stat.session in sessions or stat.pid in strays:
             continue
-        try:
-            inode = procfs.socket_inode(procfs.descriptor(stat.pid, stat.pid, 0))
-        except OSError:
-            continue  # what may not be looked at is not ours
+        inode = procfs.socket_at_input(stat.pid)  # what may not be looked at is not ours
         if inode is not None and inode in inodes:
             yield stat.pid, inode

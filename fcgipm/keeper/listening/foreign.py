@@ -86,7 +86,7 @@ def who_listens(address: str, port: int, diag: Diag) -> str:
 def _in_use(inode: int) -> str:
     found = _processes(inode)
     text = f"in use, {_named(found)} {'listen' if len(found) > 1 else 'listens'} there"
-    if not found or not all(_has_as_instances_do(pid, inode) for pid, _ in found):
+    if not found or not all(procfs.socket_at_input(pid) == inode for pid, _ in found):
         return text
     what = (
         "these are instances that an fcgipm has left, end them"
@@ -94,14 +94,6 @@ def _in_use(inode: int) -> str:
         else ("this is an instance that an fcgipm has left, end it")
     )
     return f"{text}; if {what}: {_kill(found)}"
-
-
-def _has_as_instances_do(pid: int, inode: int) -> bool:
-    """Return whether *pid* was given the socket *inode* as a FastCGI application is: as its fd 0."""
-    try:
-        return procfs.socket_inode(procfs.descriptor(pid, pid, 0)) == inode
-    except OSError:
-        return False
 
 
 def _kill(found: list[tuple[int, str]]) -> str:

@@ -7,15 +7,16 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Final
 
 import pytest
 from harness.daemon import Daemon
+from harness.visitors import answer
 from harness.waiting import ended, until
 
-from fcgipm.fastcgi import Response, ResponseParser, encode_request
+from fcgipm.fastcgi import encode_request
 
 Start = Callable[..., Daemon]
 
@@ -34,12 +35,6 @@ stop-timeout = "1s"
 {more}"""
 
 
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
 def visit(stack: ExitStack, daemon: Daemon, where: str, query: str = "") -> socket.socket:
     visitor = stack.enter_context(socket.socket(socket.AF_UNIX))
     visitor.settimeout(PROMPTLY)
@@ -47,15 +42,6 @@ def visit(stack: ExitStack, daemon: Daemon, where: str, query: str = "") -> sock
     asked = {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": where, "QUERY_STRING": query}
     visitor.sendall(encode_request({**asked, "REQUEST_URI": f"{where}?{query}"}))
     return visitor
-
-
-def answer(visitor: socket.socket) -> Response:
-    parser = ResponseParser()
-    while True:
-        data = visitor.recv(65536)
-        found = parser.feed(data) if data else parser.close()
-        if found is not None:
-            return found
 
 
 def left_behind(stack: ExitStack, daemon: Daemon) -> socket.socket:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from harness.visitors import answer
 from integration.web.applications import DEMO
 
-from fcgipm.fastcgi import Kind, RecordReader, Response, ResponseParser, Role, encode_request
+from fcgipm.fastcgi import Kind, RecordReader, Response, Role, encode_request
 
 
 @pytest.fixture
@@ -37,16 +38,6 @@ def dial(place: Path) -> Iterator[Callable[[], socket.socket]]:
     assert process.wait(10) == -15  # by the signal's default action
     assert process.stderr is not None
     process.stderr.close()
-
-
-def answer(connection: socket.socket) -> Response:
-    """Return the next answer."""
-    parser = ResponseParser()
-    while data := connection.recv(1 << 16):
-        response = parser.feed(data)
-        if response is not None:
-            return response
-    return parser.close()
 
 
 def ask(connection: socket.socket, path: str, *, keep_conn: bool = False, role: Role = Role.RESPONDER) -> Response:

@@ -20,12 +20,6 @@ def diag() -> Iterator[Diag]:
         yield diag
 
 
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
 LISTENERS = ["path", "abstract", "127.0.0.1", "0.0.0.0", "::1", "::"]
 
 

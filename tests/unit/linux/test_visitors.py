@@ -29,12 +29,6 @@ def diag() -> Iterator[Diag]:
 
 
 @pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
 def files() -> Iterator[Callable[[int], None]]:
     """Give a function that lets this process have so many descriptors; it is as before afterwards."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -73,12 +73,6 @@ class Reports:
         return self.told
 
 
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
 def test_what_people_have_looked_at_is_not_lost_for_the_engine(place: Path, stack: ExitStack) -> None:
     scene = Scene(place, stack)
     scene.observe(0)

@@ -53,12 +53,6 @@ class Scene:
 
 
 @pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
 def scene(place: Path) -> Iterator[Scene]:
     scene = Scene(place)
     yield scene
